@@ -1,0 +1,218 @@
+//! What a row of the command table says. Everything that must know commands (RESP look-up, `COMMAND`,
+//! routing to the log or to a view, access categories, metric labels, docs) is derived from it.
+
+use bytes::Bytes;
+
+use crate::error::{Error, Refusal};
+use crate::reply::Reply;
+use crate::transaction::Transaction;
+
+/// The facts of a command, in the terms of Redis's `COMMAND` reply.
+#[derive(Debug)]
+pub struct Facts {
+    /// Lower case, as `COMMAND` lists it.
+    pub name: &'static str,
+    /// As Redis counts: with the command's name; negative = at least so many.
+    pub arity: i32,
+    /// Redis's command flags.
+    pub flags: &'static [Flag],
+    /// Where the keys are among the arguments.
+    pub keys: KeySpec,
+    /// Redis's group, for the docs and access categories.
+    pub group: Group,
+    /// One line, for `COMMAND DOCS` and the reference.
+    pub summary: &'static str,
+    /// The Redis version that brought it, or Talon's.
+    pub since: &'static str,
+    /// In words, as Redis's docs: `O(1)`.
+    pub complexity: &'static str,
+}
+
+impl Facts {
+    /// Whether `count` words, the name included, fit the arity.
+    ///
+    /// # Errors
+    /// `ERR wrong number of arguments for '…' command`.
+    pub fn check_arity(&self, count: usize) -> Result<(), Refusal> {
+        let fits = if self.arity >= 0 {
+            count == self.arity as usize
+        } else {
+            count >= self.arity.unsigned_abs() as usize
+        };
+        if fits { Ok(()) } else { Err(wrong_arity(self.name)) }
+    }
+}
+
+/// Redis's words for a wrong number of arguments. `name` is lower case, `client|setname` for subcommands.
+pub fn wrong_arity(name: &str) -> Refusal {
+    Refusal::from_string(format!("ERR wrong number of arguments for '{name}' command"))
+}
+
+/// Redis's words for a name that is not in the table: it quotes the name (128 bytes at most) and the beginning of
+/// the arguments (128 bytes at most in all), with line ends made harmless.
+pub fn unknown_command(name: &[u8], args: &[Bytes]) -> Refusal {
+    let clean = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(['\r', '\n'], " ");
+    let mut quoted = String::new();
+    for arg in args {
+        if quoted.len() >= 128 {
+            break;
+        }
+        let room = 128 - quoted.len();
+        quoted.push_str(&format!("'{}' ", clean(&arg[..arg.len().min(room)])));
+    }
+    Refusal::from_string(format!(
+        "ERR unknown command '{}', with args beginning with: {quoted}",
+        clean(&name[..name.len().min(128)])
+    ))
+}
+
+/// Redis's command flags, as `COMMAND` prints them in lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flag {
+    /// May change the data.
+    Write,
+    /// Only reads the data.
+    Readonly,
+    /// May need more memory.
+    Denyoom,
+    /// Answers in constant or logarithmic time.
+    Fast,
+    /// For operators.
+    Admin,
+    /// Allowed before authentication.
+    NoAuth,
+    /// Served while the node does not serve data yet.
+    Loading,
+    /// Served by a replica that has lost its leader.
+    Stale,
+    /// Not allowed in a script.
+    Noscript,
+    /// Not allowed in MULTI.
+    NoMulti,
+    /// About publish/subscribe.
+    Pubsub,
+}
+
+impl Flag {
+    /// The name that `COMMAND` prints.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Flag::Write => "write",
+            Flag::Readonly => "readonly",
+            Flag::Denyoom => "denyoom",
+            Flag::Fast => "fast",
+            Flag::Admin => "admin",
+            Flag::NoAuth => "no_auth",
+            Flag::Loading => "loading",
+            Flag::Stale => "stale",
+            Flag::Noscript => "noscript",
+            Flag::NoMulti => "no_multi",
+            Flag::Pubsub => "pubsub",
+        }
+    }
+}
+
+/// Redis's command groups, as `COMMAND DOCS` prints them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Strings.
+    String,
+    /// Any key.
+    Generic,
+    /// The server itself.
+    Server,
+    /// The connection.
+    Connection,
+    /// MULTI and friends.
+    Transactions,
+    /// The cluster.
+    Cluster,
+    /// Publish and subscribe.
+    Pubsub,
+    /// Talon's own.
+    Talon,
+}
+
+impl Group {
+    /// The name that `COMMAND DOCS` prints.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Group::String => "string",
+            Group::Generic => "generic",
+            Group::Server => "server",
+            Group::Connection => "connection",
+            Group::Transactions => "transactions",
+            Group::Cluster => "cluster",
+            Group::Pubsub => "pubsub",
+            Group::Talon => "talon",
+        }
+    }
+}
+
+/// Where the keys are, counted with the command's name at 0, as in Redis's `COMMAND` reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// The first key's place; 0 = there are none.
+    pub first: i32,
+    /// The last key's place; negative = from the end.
+    pub last: i32,
+    /// How many words from one key to the next.
+    pub step: i32,
+}
+
+impl KeySpec {
+    /// No keys.
+    pub const NONE: KeySpec = KeySpec { first: 0, last: 0, step: 0 };
+    /// One key, right after the name.
+    pub const FIRST: KeySpec = KeySpec { first: 1, last: 1, step: 1 };
+    /// Two keys, right after the name.
+    pub const FIRST_TWO: KeySpec = KeySpec { first: 1, last: 2, step: 1 };
+    /// Every argument is a key.
+    pub const ALL: KeySpec = KeySpec { first: 1, last: -1, step: 1 };
+    /// Every second argument is a key.
+    pub const PAIRS: KeySpec = KeySpec { first: 1, last: -1, step: 2 };
+
+    /// The places of the keys among `args` (which do not hold the name).
+    pub fn places(self, args: usize) -> impl Iterator<Item = usize> {
+        let last = if self.last < 0 { args as i64 + 1 + i64::from(self.last) } else { i64::from(self.last) };
+        let last = last.min(args as i64);
+        let first = if self.first <= 0 { i64::MAX } else { i64::from(self.first) };
+        (first..=last).step_by(self.step.max(1) as usize).map(|place| place as usize - 1)
+    }
+}
+
+/// Which way a command takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Reads a view; never travels through the log by itself.
+    Read,
+    /// Travels through the log.
+    Write,
+    /// Travels through the log, and only Talon itself may send it (a purge); clients do not see it.
+    Internal,
+}
+
+/// How a command is carried out: what it read and wrote is in the transaction, what it answers is returned.
+///
+/// A command must not write before it can no longer refuse: there is no undo.
+pub type Execute = fn(&mut Transaction<'_>, &[Bytes]) -> Result<Reply, Error>;
+
+/// One row of the table of data commands.
+#[derive(Debug)]
+pub struct Command {
+    /// Stands for the command in the log. Never reused, never changed.
+    pub id: u16,
+    /// Which way it takes.
+    pub kind: Kind,
+    /// What `COMMAND` says of it.
+    pub facts: Facts,
+    /// How it is carried out.
+    pub execute: Execute,
+}
+
+impl Command {
+    /// Whether it travels through the log.
+    pub fn is_write(&self) -> bool {
+        self.kind != Kind::Read
+    }
+}

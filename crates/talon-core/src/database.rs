@@ -1,0 +1,244 @@
+//! The one trait at which the front doors and whatever keeps the data meet. The embedded database and the raft node
+//! both implement it.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::reply::Reply;
+use crate::request::Request;
+
+/// A unit of work that is never split.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// One command.
+    One(Request),
+    /// Commands that are carried out together, atomically and isolated (MULTI … EXEC, a batch). Answered with one
+    /// [`Reply::Array`] of their replies.
+    Transaction(Vec<Request>),
+}
+
+impl Call {
+    /// Whether it has to travel through the log.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Call::One(request) => request.command.is_write(),
+            Call::Transaction(requests) => requests.iter().any(|request| request.command.is_write()),
+        }
+    }
+
+    /// About how many bytes it takes in the log.
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Call::One(request) => 1 + request.size_bytes(),
+            Call::Transaction(requests) => 5 + requests.iter().map(Request::size_bytes).sum::<usize>(),
+        }
+    }
+}
+
+/// How a read is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Consistency {
+    /// Linearizable on the leader, a snapshot on a follower.
+    #[default]
+    Default,
+    /// Only as the leader; denied elsewhere.
+    Linearizable,
+    /// From the node's newest consistent view, wherever it is asked.
+    Snapshot,
+}
+
+/// Why a call was not carried out by this node; none of these is part of the replicated state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// Not carried out: another node leads.
+    NotLeader {
+        /// Who leads.
+        leader: Member,
+    },
+    /// Not carried out: nobody was found to lead within the time it could be held.
+    NoLeader,
+    /// Appended to the log when leadership was lost: it may or may not be carried out. Never to be resent blindly.
+    InDoubt,
+    /// Not carried out: this replica has not heard from a leader for too long.
+    Stale {
+        /// How long ago it heard, ms.
+        behind_ms: u64,
+        /// The bound, ms.
+        bound_ms: u64,
+    },
+    /// Not carried out: the node does not serve yet.
+    Loading,
+    /// Not carried out: larger than one request may be.
+    TooLarge {
+        /// Its size in bytes.
+        size_bytes: usize,
+        /// The bound in bytes (`request_bytes_max`).
+        bytes_max: usize,
+    },
+    /// Not carried out: too much is waiting already.
+    Busy,
+    /// The node is going down.
+    ShuttingDown,
+    /// The node met a storage fault and stops.
+    Fault(String),
+}
+
+/// A reply, or why there is none.
+pub type Outcome = Result<Reply, Denied>;
+
+/// What the front doors ask of the data.
+pub trait Database: Send + Sync + 'static {
+    /// Carries out `calls` in order, as one pipeline: a read sees the writes before it. Returns exactly one outcome a call,
+    /// in the same order. Calls of different pipelines may interleave, the inside of one call never.
+    fn execute(&self, calls: Vec<Call>, consistency: Consistency) -> impl Future<Output = Vec<Outcome>> + Send;
+
+    /// A point in time to read from, at the database's newest consistent view (with the checks of `consistency`).
+    fn point_in_time(
+        &self,
+        consistency: Consistency,
+    ) -> impl Future<Output = Result<Arc<dyn PointInTime>, Denied>> + Send;
+
+    /// What this node knows of itself and the cluster. Cheap: a shared copy.
+    fn status(&self) -> Arc<Status>;
+
+    /// Returns when [`Status::version`] is no longer `seen`.
+    fn status_changed(&self, seen: u64) -> impl Future<Output = ()> + Send;
+}
+
+/// A fixed state of the whole database, as of one log position.
+pub trait PointInTime: Send + Sync + 'static {
+    /// Carries out one read ([`crate::Kind::Read`]) on it. Blocking: it may touch the disk.
+    fn read(&self, request: &Request) -> Outcome;
+    /// The log index it stands at.
+    fn index(&self) -> u64;
+    /// The replicated clock `T` it is judged by, Unix ms.
+    fn clock_ms(&self) -> u64;
+}
+
+/// A node's part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The only node (the embedded database), or the elected leader.
+    Leader,
+    /// Follows a leader, or looks for one.
+    Follower,
+    /// Receives the log and does not vote.
+    Learner,
+}
+
+/// A member's part in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberRole {
+    /// Votes.
+    Voter,
+    /// Receives the log and does not vote.
+    Learner,
+}
+
+/// A node as the cluster's membership has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its number in the cluster.
+    pub id: u64,
+    /// The advertised host name or address.
+    pub host: String,
+    /// Where it speaks RESP.
+    pub resp_port: u16,
+    /// Where it speaks gRPC.
+    pub grpc_port: u16,
+    /// Where it speaks raft.
+    pub raft_port: u16,
+    /// Its part.
+    pub role: MemberRole,
+    /// The last log index the leader knows it holds; only known on the leader.
+    pub matched_index: Option<u64>,
+}
+
+/// What a node knows of itself and the cluster.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Raised at every change of leader, role, term or membership.
+    pub version: u64,
+    /// This node's number.
+    pub node_id: u64,
+    /// 32 lower-case hex digits naming the cluster (the embedded database: its folder's).
+    pub cluster_id: String,
+    /// This node's part.
+    pub role: Role,
+    /// Whether a cluster stands behind it (false for the embedded database).
+    pub clustered: bool,
+    /// The leader's number, if one is known.
+    pub leader_id: Option<u64>,
+    /// The raft term.
+    pub term: u64,
+    /// Everyone, this node included, by number.
+    pub members: Vec<Member>,
+    /// The last log index applied here.
+    pub applied_index: u64,
+    /// The last log index known to be committed.
+    pub committed_index: u64,
+    /// The last log index in this node's log.
+    pub last_log_index: u64,
+    /// The first log index still in this node's log.
+    pub first_log_index: u64,
+    /// The replicated clock, Unix ms.
+    pub clock_ms: u64,
+    /// Whether it answers reads and writes.
+    pub serving: bool,
+    /// Milliseconds since it last heard from a leader; 0 on the leader.
+    pub heard_from_leader_ms: u64,
+}
+
+impl Status {
+    /// The leader, if one is known and a member.
+    pub fn leader(&self) -> Option<&Member> {
+        let id = self.leader_id?;
+        self.members.iter().find(|member| member.id == id)
+    }
+}
+
+/// What operators ask of a cluster member. Only the leader carries out changes.
+pub trait Administer: Send + Sync + 'static {
+    /// Adds a node that receives the log and does not vote; returns when it has caught up or the time is over.
+    fn add_learner(&self, member: Member) -> impl Future<Output = Result<(), AdminError>> + Send;
+    /// Lets a learner vote.
+    fn promote(&self, id: u64) -> impl Future<Output = Result<(), AdminError>> + Send;
+    /// Takes a node out of the cluster.
+    fn remove(&self, id: u64) -> impl Future<Output = Result<(), AdminError>> + Send;
+    /// Hands leadership to `to`, or to the voter that holds most of the log; returns when another node leads.
+    fn transfer_leadership(&self, to: Option<u64>) -> impl Future<Output = Result<(), AdminError>> + Send;
+    /// On the leader: puts a mark into the log, at which every node computes its state hash; returns the mark's log index.
+    fn mark_state(&self) -> impl Future<Output = Result<u64, AdminError>> + Send;
+    /// The state hash of this node at the mark with this log index; waits a few seconds for it to be applied and computed.
+    fn state_hash(&self, index: u64) -> impl Future<Output = Result<StateHash, AdminError>> + Send;
+}
+
+/// Why an operator's wish was not fulfilled.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum AdminError {
+    /// Ask the leader.
+    #[error("this node does not lead; the leader is {leader:?}")]
+    NotLeader {
+        /// Who leads, if known.
+        leader: Option<Member>,
+    },
+    /// It makes no sense as things are (an unknown node, the last voter, …).
+    #[error("{0}")]
+    Refused(String),
+    /// It did not happen within its time; it may still happen.
+    #[error("timed out: {0}")]
+    TimedOut(String),
+}
+
+/// A digest of everything that is replicated, at one log position.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateHash {
+    /// The log index.
+    pub index: u64,
+    /// The replicated clock there, Unix ms.
+    pub clock_ms: u64,
+    /// How many data rows there are, expired ones included.
+    pub rows: u64,
+    /// The digest over data, expiry index, position, clock and membership, in hex.
+    pub digest: String,
+}

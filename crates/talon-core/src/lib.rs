@@ -1,0 +1,28 @@
+//! The deterministic heart of Talon: given the data, a clock value and requests, it decides what
+//! happens and what is answered.
+//!
+//! *Enters*: [`Request`]s, a [`Source`] to read the data from, the replicated clock `T`, a seed.
+//! *Leaves*: [`Reply`]s and the [`Change`]s to commit.
+//! *Must never know*: a wall clock, ambient randomness, disks, sockets, threads. Time and randomness
+//! reach it as arguments, so that the same state and the same requests give the same bytes on
+//! every node.
+
+pub mod command;
+pub mod commands;
+pub mod database;
+pub mod error;
+pub mod limits;
+pub mod proposal;
+pub mod reply;
+pub mod request;
+pub mod transaction;
+pub mod value;
+
+pub use command::{Command, Execute, Facts, Flag, Group, KeySpec, Kind};
+pub use database::{AdminError, Administer, Call, Consistency, Database, Denied, Member, MemberRole, Outcome, PointInTime, Role, StateHash, Status};
+pub use error::{Error, Fault, Refusal};
+pub use proposal::Proposal;
+pub use reply::Reply;
+pub use request::Request;
+pub use transaction::{Change, Source, Transaction};
+pub use value::Record;

@@ -1,0 +1,119 @@
+//! What one log entry carries: a stamp, a seed and many calls; and its bytes.
+//!
+//! Layout, version 1 (all integers little-endian): `u8` version, `u64` stamp in Unix ms, `u64` seed, `u32` number of
+//! calls; a call is `u8` 0 and a request, or `u8` 1, `u32` n and n requests (a transaction); a request is `u16` command
+//! id, `u32` number of arguments, and for each `u32` length and bytes.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::commands;
+use crate::database::Call;
+use crate::error::Fault;
+use crate::request::Request;
+
+/// The version this build writes; it reads up to this one.
+pub const FORMAT_VERSION: u8 = 1;
+
+const CALL_ONE: u8 = 0;
+const CALL_TRANSACTION: u8 = 1;
+
+/// The payload of one log entry.
+#[derive(Clone, Debug)]
+pub struct Proposal {
+    /// The leader's clock when it was proposed, in Unix milliseconds.
+    pub stamp_ms: u64,
+    /// For commands that need randomness.
+    pub seed: u64,
+    /// What to carry out, in this order. None: a tick, which only moves the clock.
+    pub calls: Vec<Call>,
+}
+
+impl Proposal {
+    /// Its bytes.
+    pub fn encode(&self) -> Bytes {
+        let size = 21 + self.calls.iter().map(Call::size_bytes).sum::<usize>();
+        let mut out = BytesMut::with_capacity(size);
+        out.put_u8(FORMAT_VERSION);
+        out.put_u64_le(self.stamp_ms);
+        out.put_u64_le(self.seed);
+        out.put_u32_le(self.calls.len() as u32);
+        for call in &self.calls {
+            match call {
+                Call::One(request) => {
+                    out.put_u8(CALL_ONE);
+                    encode_request(&mut out, request);
+                }
+                Call::Transaction(requests) => {
+                    out.put_u8(CALL_TRANSACTION);
+                    out.put_u32_le(requests.len() as u32);
+                    for request in requests {
+                        encode_request(&mut out, request);
+                    }
+                }
+            }
+        }
+        out.freeze()
+    }
+
+    /// Reads what [`Proposal::encode`] wrote; arguments are slices of `bytes`.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the bytes are damaged, of a newer version, or name a command this build does not have: a
+    /// node that cannot carry out an entry must not go on.
+    pub fn decode(mut bytes: Bytes) -> Result<Proposal, Fault> {
+        let version = take(&mut bytes, 1, "version")?.get_u8();
+        if version > FORMAT_VERSION {
+            return Err(Fault(format!(
+                "a log entry has format version {version}; this build reads up to {FORMAT_VERSION}"
+            )));
+        }
+        let mut head = take(&mut bytes, 20, "header")?;
+        let (stamp_ms, seed, count) = (head.get_u64_le(), head.get_u64_le(), head.get_u32_le());
+        let mut calls = Vec::with_capacity((count as usize).min(bytes.len()));
+        for _ in 0..count {
+            let call = match take(&mut bytes, 1, "call")?.get_u8() {
+                CALL_ONE => Call::One(decode_request(&mut bytes)?),
+                CALL_TRANSACTION => {
+                    let count = take(&mut bytes, 4, "transaction")?.get_u32_le();
+                    let requests = (0..count).map(|_| decode_request(&mut bytes)).collect::<Result<_, _>>()?;
+                    Call::Transaction(requests)
+                }
+                other => return Err(Fault(format!("a log entry has a call of unknown kind {other}"))),
+            };
+            calls.push(call);
+        }
+        if !bytes.is_empty() {
+            return Err(Fault(format!("a log entry has {} bytes behind its end", bytes.len())));
+        }
+        Ok(Proposal { stamp_ms, seed, calls })
+    }
+}
+
+fn encode_request(out: &mut BytesMut, request: &Request) {
+    out.put_u16_le(request.command.id);
+    out.put_u32_le(request.args.len() as u32);
+    for arg in &request.args {
+        out.put_u32_le(arg.len() as u32);
+        out.put_slice(arg);
+    }
+}
+
+fn decode_request(bytes: &mut Bytes) -> Result<Request, Fault> {
+    let mut head = take(bytes, 6, "request")?;
+    let (id, count) = (head.get_u16_le(), head.get_u32_le());
+    let command = commands::by_id(id)
+        .ok_or_else(|| Fault(format!("a log entry names command {id}, which this build does not have")))?;
+    let mut args = Vec::with_capacity((count as usize).min(bytes.len() / 4));
+    for _ in 0..count {
+        let length = take(bytes, 4, "argument length")?.get_u32_le() as usize;
+        args.push(take(bytes, length, "argument")?);
+    }
+    Ok(Request { command, args })
+}
+
+fn take(bytes: &mut Bytes, count: usize, what: &str) -> Result<Bytes, Fault> {
+    if bytes.len() < count {
+        return Err(Fault(format!("a log entry ends inside its {what}")));
+    }
+    Ok(bytes.split_to(count))
+}

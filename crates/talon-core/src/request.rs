@@ -1,0 +1,68 @@
+//! A command with its arguments, as it travels from a front door to the log and to `execute`.
+
+use bytes::Bytes;
+
+use crate::command::Command;
+use crate::database::Call;
+use crate::error::{Error, Fault};
+use crate::reply::Reply;
+use crate::transaction::Transaction;
+
+/// One command to carry out. Its arity has been checked ([`Command::accepts`]); everything else about its
+/// arguments is checked when it is executed.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The row of the command table.
+    pub command: &'static Command,
+    /// The arguments, without the command's name. Slices of the buffer they were read into.
+    pub args: Vec<Bytes>,
+}
+
+impl Request {
+    /// A request for a row of the table.
+    pub fn new(command: &'static Command, args: Vec<Bytes>) -> Request {
+        Request { command, args }
+    }
+
+    /// Looks a command up by name (any case) and checks its arity.
+    ///
+    /// # Errors
+    /// Redis's own refusals for an unknown command and a wrong number of arguments.
+    pub fn parse(name: &[u8], args: Vec<Bytes>) -> Result<Request, crate::error::Refusal> {
+        let command =
+            crate::commands::lookup(name).ok_or_else(|| crate::command::unknown_command(name, &args))?;
+        command.facts.check_arity(args.len() + 1)?;
+        Ok(Request { command, args })
+    }
+
+    /// The size of its arguments in bytes, with a few bytes for each one's framing.
+    pub fn size_bytes(&self) -> usize {
+        8 + self.args.iter().map(|arg| arg.len() + 4).sum::<usize>()
+    }
+
+    /// Carries it out. A refusal becomes an error reply.
+    ///
+    /// # Errors
+    /// Only a [`Fault`]: the node must stop.
+    pub fn execute(&self, transaction: &mut Transaction<'_>) -> Result<Reply, Fault> {
+        match (self.command.execute)(transaction, &self.args) {
+            Ok(reply) => Ok(reply),
+            Err(Error::Refusal(refusal)) => Ok(Reply::Error(refusal)),
+            Err(Error::Fault(fault)) => Err(fault),
+        }
+    }
+}
+
+/// Carries out one call on a transaction. A refusal becomes an error reply; a transaction's reply is the array of its requests' replies.
+///
+/// # Errors
+/// Only a [`Fault`]: the node must stop.
+pub fn execute(transaction: &mut Transaction<'_>, call: &Call) -> Result<Reply, Fault> {
+    match call {
+        Call::One(request) => request.execute(transaction),
+        Call::Transaction(requests) => {
+            let replies = requests.iter().map(|request| request.execute(transaction)).collect::<Result<_, _>>()?;
+            Ok(Reply::Array(replies))
+        }
+    }
+}

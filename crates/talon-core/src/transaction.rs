@@ -1,0 +1,375 @@
+//! The view a command works on: the data below, the writes of the batch so far above it, and a clock.
+//!
+//! One transaction spans all entries that are applied together. Entries raise the clock with
+//! [`Transaction::begin_entry`]; what was written is taken out sorted by key with [`Transaction::into_changes`].
+//!
+//! Invariant: the expiry index holds exactly one row for each stored record that has an expiry, and no other.
+//! So whoever writes over a record must know that record's expiry. A blind write is allowed only while the index
+//! is known to be empty ([`Source::may_have_expiries`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use bytes::Bytes;
+
+use crate::error::{Error, Fault, Refusal};
+use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::value::Record;
+
+/// Rows of the data, in key order: key and record, expired ones included.
+pub type Rows<'a> = Box<dyn Iterator<Item = Result<(Bytes, Record), Fault>> + 'a>;
+/// Rows of the expiry index, in order: expiry in Unix ms and key.
+pub type ExpiryRows<'a> = Box<dyn Iterator<Item = Result<(u64, Bytes), Fault>> + 'a>;
+
+/// The committed data below a transaction: one consistent view.
+pub trait Source {
+    /// The stored record, expired or not.
+    fn get(&self, key: &[u8]) -> Result<Option<Record>, Fault>;
+
+    /// The stored records of several keys, in the order asked. Worth overriding where the storage can do it at once.
+    fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Record>>, Fault> {
+        keys.iter().map(|key| self.get(key)).collect()
+    }
+
+    /// The rows from `from` on (inclusive) that are below `until` (exclusive; `None` = to the end), ascending.
+    fn rows(&self, from: &[u8], until: Option<&[u8]>) -> Rows<'_>;
+
+    /// The rows of the expiry index whose expiry is above `after_ms`, ascending.
+    fn expiries(&self, after_ms: u64) -> ExpiryRows<'_>;
+
+    /// False only if the expiry index holds no row at all.
+    fn may_have_expiries(&self) -> bool;
+
+    /// About how many bytes the keys with this prefix take on disk.
+    fn disk_bytes(&self, prefix: &[u8]) -> Result<u64, Fault>;
+}
+
+/// One thing to commit. Keys are without any storage prefix; expiry rows are made by the storage side from both parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Store this record under this key.
+    Put(Bytes, Record),
+    /// Remove this key.
+    Delete(Bytes),
+    /// Add a row to the expiry index.
+    AddExpiry(u64, Bytes),
+    /// Remove a row from the expiry index.
+    RemoveExpiry(u64, Bytes),
+}
+
+/// What lies below one key, as far as it is known.
+#[derive(Clone, Debug)]
+enum Below {
+    /// The expiry of the stored record (0 = it has none), or that there is no record.
+    Known(Option<u64>),
+    /// Not looked at: allowed only while the expiry index is empty.
+    Blind,
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    below: Below,
+    now: Option<Record>,
+}
+
+/// What a command reads and writes.
+pub struct Transaction<'a> {
+    source: &'a dyn Source,
+    slots: BTreeMap<Bytes, Slot>,
+    /// The expiry index of the slots: a purge must find the same rows however entries are lumped together.
+    slot_expiries: BTreeSet<(u64, Bytes)>,
+    /// The expiry of the stored record that was read last: what is read is often written next.
+    last_read: Option<(Bytes, Option<u64>)>,
+    may_have_expiries: bool,
+    clock_ms: u64,
+    reader_clock_ms: u64,
+    seed: u64,
+    tick_wanted_ms: u64,
+}
+
+impl<'a> Transaction<'a> {
+    /// For applying entries: everything is judged by the replicated clock, which starts at `clock_ms`.
+    pub fn new(source: &'a dyn Source, clock_ms: u64) -> Transaction<'a> {
+        Transaction {
+            source,
+            slots: BTreeMap::new(),
+            slot_expiries: BTreeSet::new(),
+            last_read: None,
+            may_have_expiries: source.may_have_expiries(),
+            clock_ms,
+            reader_clock_ms: clock_ms,
+            seed: 0,
+            tick_wanted_ms: 0,
+        }
+    }
+
+    /// For a read: judged by the view's clock `clock_ms`. `reader_clock_ms` is the leader's clock, ahead of it (on a
+    /// follower, and for a point in time: 0). If the read meets a key that has ended by the leader's clock but not by `T`,
+    /// [`Transaction::tick_wanted_ms`] says so afterwards, and the reply must not be used.
+    pub fn for_read(source: &'a dyn Source, clock_ms: u64, reader_clock_ms: u64, seed: u64) -> Transaction<'a> {
+        let reader_clock_ms = reader_clock_ms.max(clock_ms);
+        Transaction { reader_clock_ms, seed, ..Transaction::new(source, clock_ms) }
+    }
+
+    /// Starts the next entry: the clock is raised to its stamp, never lowered.
+    pub fn begin_entry(&mut self, stamp_ms: u64, seed: u64) {
+        self.clock_ms = self.clock_ms.max(stamp_ms);
+        self.reader_clock_ms = self.clock_ms;
+        self.seed = seed;
+    }
+
+    /// The replicated clock `T`, Unix ms: what decides about expiry, and the base of relative TTLs.
+    pub fn clock_ms(&self) -> u64 {
+        self.clock_ms
+    }
+
+    /// The clock that TTL and PTTL count from: `max(T, leader clock)`.
+    pub fn now_ms(&self) -> u64 {
+        self.reader_clock_ms
+    }
+
+    /// The next pseudo-random number of this entry or read.
+    pub fn random(&mut self) -> u64 {
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.seed;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// The clock value a tick has to bring before this read may be answered; 0 = none needed.
+    pub fn tick_wanted_ms(&self) -> u64 {
+        self.tick_wanted_ms
+    }
+
+    fn judge(&mut self, record: Option<Record>) -> Option<Record> {
+        let record = record?;
+        if record.expired_at(self.clock_ms) {
+            return None;
+        }
+        if record.expired_at(self.reader_clock_ms) {
+            self.tick_wanted_ms = self.tick_wanted_ms.max(record.expire_at_ms);
+        }
+        Some(record)
+    }
+
+    /// The live record under `key`.
+    pub fn get(&mut self, key: &[u8]) -> Result<Option<Record>, Error> {
+        let record = self.stored(key)?;
+        Ok(self.judge(record))
+    }
+
+    /// Whether a live record is under `key`.
+    pub fn exists(&mut self, key: &[u8]) -> Result<bool, Error> {
+        Ok(self.get(key)?.is_some())
+    }
+
+    /// The live records under several keys.
+    pub fn get_many(&mut self, keys: &[Bytes]) -> Result<Vec<Option<Record>>, Error> {
+        if self.slots.is_empty() {
+            let records = self.source.get_many(keys)?;
+            return Ok(records.into_iter().map(|record| self.judge(record)).collect());
+        }
+        keys.iter().map(|key| self.get(key)).collect()
+    }
+
+    fn stored(&mut self, key: &[u8]) -> Result<Option<Record>, Fault> {
+        if let Some(slot) = self.slots.get(key) {
+            return Ok(slot.now.clone());
+        }
+        let record = self.source.get(key)?;
+        if self.may_have_expiries {
+            let expiry = record.as_ref().map(|record| record.expire_at_ms);
+            self.last_read = Some((Bytes::copy_from_slice(key), expiry));
+        }
+        Ok(record)
+    }
+
+    /// Whether the expiry of what lies below a key has to be known before it is written over.
+    fn below(&mut self, key: &[u8]) -> Result<Below, Fault> {
+        if !self.may_have_expiries {
+            return Ok(Below::Blind);
+        }
+        if let Some((_, expiry)) = self.last_read.take_if(|(read, _)| read == key) {
+            return Ok(Below::Known(expiry));
+        }
+        Ok(Below::Known(self.source.get(key)?.map(|record| record.expire_at_ms)))
+    }
+
+    /// Stores `value` under `key`; `expire_at_ms` 0 = for ever.
+    ///
+    /// # Errors
+    /// A refusal if the key or the value is larger than its limit. Call it, or [`check_sizes`], for every key before
+    /// the first write of a command that writes several.
+    pub fn put(&mut self, key: &Bytes, value: Bytes, expire_at_ms: u64) -> Result<(), Error> {
+        check_sizes(key, value.len())?;
+        self.write(key, Some(Record { value, expire_at_ms }))?;
+        Ok(())
+    }
+
+    /// Removes the record under `key`, expired or not; `true` if a live one went.
+    pub fn delete(&mut self, key: &Bytes) -> Result<bool, Error> {
+        let stored = self.stored(key)?;
+        let Some(record) = stored else { return Ok(false) };
+        let live = !record.expired_at(self.clock_ms);
+        self.write(key, None)?;
+        Ok(live)
+    }
+
+    fn write(&mut self, key: &Bytes, record: Option<Record>) -> Result<(), Fault> {
+        let after = record.as_ref().map_or(0, |record| record.expire_at_ms);
+        let before = match self.slots.get_mut(key) {
+            Some(slot) => std::mem::replace(&mut slot.now, record).map_or(0, |record| record.expire_at_ms),
+            None => {
+                let below = self.below(key)?;
+                self.slots.insert(key.clone(), Slot { below, now: record });
+                0
+            }
+        };
+        if before != after {
+            if before != 0 {
+                self.slot_expiries.remove(&(before, key.clone()));
+            }
+            if after != 0 {
+                self.slot_expiries.insert((after, key.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with each live record whose key is in `from..until` (`None` = to the end), ascending, until it
+    /// returns `false`.
+    pub fn scan(
+        &mut self,
+        from: &[u8],
+        until: Option<&[u8]>,
+        mut visit: impl FnMut(&Bytes, &Record) -> bool,
+    ) -> Result<(), Error> {
+        self.want_tick_for_due_rows()?;
+        let upper = until.map_or(Bound::Unbounded, Bound::Excluded);
+        if until.is_some_and(|until| until <= from) {
+            return Ok(());
+        }
+        let clock_ms = self.clock_ms;
+        let mut above = self.slots.range::<[u8], _>((Bound::Included(from), upper)).peekable();
+        for row in self.source.rows(from, until) {
+            let (key, record) = row?;
+            // Keys that only the overlay has, or has too, come first.
+            let mut covered = false;
+            while let Some((above_key, slot)) = above.next_if(|(above_key, _)| **above_key <= key) {
+                covered = *above_key == key;
+                if let Some(record) = slot.now.as_ref().filter(|record| !record.expired_at(clock_ms))
+                    && !visit(above_key, record)
+                {
+                    return Ok(());
+                }
+            }
+            if !covered && !record.expired_at(clock_ms) && !visit(&key, &record) {
+                return Ok(());
+            }
+        }
+        for (key, slot) in above {
+            if let Some(record) = slot.now.as_ref().filter(|record| !record.expired_at(clock_ms))
+                && !visit(key, record)
+            {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// A read over many keys needs a tick when the first row of the expiry index above `T` is due.
+    fn want_tick_for_due_rows(&mut self) -> Result<(), Fault> {
+        if self.reader_clock_ms > self.clock_ms
+            && let Some(row) = self.source.expiries(self.clock_ms).next()
+        {
+            let (expire_at_ms, _) = row?;
+            if expire_at_ms <= self.reader_clock_ms {
+                self.tick_wanted_ms = self.tick_wanted_ms.max(self.reader_clock_ms);
+            }
+        }
+        Ok(())
+    }
+
+    /// Up to `keys_max` keys that have ended by `min(up_to_ms, T)`, in order of their expiry. The same whether the entries before
+    /// are committed already or are part of this transaction.
+    pub fn ended_keys(&self, up_to_ms: u64, keys_max: usize) -> Result<Vec<Bytes>, Fault> {
+        let up_to_ms = up_to_ms.min(self.clock_ms);
+        let mut keys = Vec::new();
+        let mut above = self.slot_expiries.iter().take_while(|(expiry, _)| *expiry <= up_to_ms).peekable();
+        for row in self.source.expiries(0) {
+            let (expire_at_ms, key) = row?;
+            if expire_at_ms > up_to_ms {
+                break;
+            }
+            if self.slots.contains_key(&key) {
+                continue; // `above` has it, if it still has an expiry.
+            }
+            let row = (expire_at_ms, key);
+            while keys.len() < keys_max
+                && let Some((_, key)) = above.next_if(|above| **above < row)
+            {
+                keys.push(key.clone());
+            }
+            if keys.len() >= keys_max {
+                return Ok(keys);
+            }
+            keys.push(row.1);
+        }
+        keys.extend(above.map(|(_, key)| key.clone()).take(keys_max - keys.len()));
+        Ok(keys)
+    }
+
+    /// About how many bytes the keys with this prefix take on disk.
+    pub fn disk_bytes(&self, prefix: &[u8]) -> Result<u64, Fault> {
+        self.source.disk_bytes(prefix)
+    }
+
+    /// What to commit, sorted by key.
+    pub fn into_changes(self) -> impl Iterator<Item = Change> {
+        self.slots.into_iter().flat_map(|(key, slot)| {
+            let before = match slot.below {
+                Below::Known(expiry) => expiry.unwrap_or(0),
+                Below::Blind => 0,
+            };
+            let nothing_below = matches!(slot.below, Below::Known(None));
+            let after = slot.now.as_ref().map_or(0, |record| record.expire_at_ms);
+            let remove = (before != 0 && before != after).then(|| Change::RemoveExpiry(before, key.clone()));
+            let add = (after != 0 && before != after).then(|| Change::AddExpiry(after, key.clone()));
+            let data = match slot.now {
+                Some(record) => Some(Change::Put(key, record)),
+                None if nothing_below => None,
+                None => Some(Change::Delete(key)),
+            };
+            [remove, add, data].into_iter().flatten()
+        })
+    }
+}
+
+/// Whether a key and a value of this length may be stored.
+///
+/// # Errors
+/// A refusal that names the limit.
+pub fn check_sizes(key: &[u8], value_bytes: usize) -> Result<(), Refusal> {
+    if key.len() > KEY_BYTES_MAX {
+        return Err(Refusal::from_string(format!(
+            "ERR key of {} bytes exceeds the limit of {KEY_BYTES_MAX} bytes",
+            key.len()
+        )));
+    }
+    if value_bytes > VALUE_BYTES_MAX {
+        return Err(Refusal::from_string(format!(
+            "ERR value of {value_bytes} bytes exceeds the limit of {VALUE_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(())
+}
+
+/// The smallest key above all that begin with `prefix`; `None` = there is none, scan to the end.
+pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
+    let keep = prefix.iter().rposition(|byte| *byte != 0xFF)?;
+    let mut end = prefix[..=keep].to_vec();
+    end[keep] += 1;
+    Some(end)
+}
