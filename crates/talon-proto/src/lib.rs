@@ -1,1 +1,17 @@
+//! What is generated from `proto/talon/v1/*.proto`: messages, clients and servers of every gRPC service of Talon.
+//!
+//! *Enters*: the `.proto` files, at build time. *Leaves*: [`v1`]. *Must never know*: anything else; what the messages
+//! mean is the business of `talon-server`, `talon-client` and `talon-raft`.
+//!
+//! Fields of type `bytes` are [`bytes::Bytes`], so a value is not copied on its way through.
 
+/// All packages, as nested modules.
+#[allow(missing_docs, clippy::all, clippy::pedantic, rustdoc::all)]
+mod packages {
+    include!(concat!(env!("OUT_DIR"), "/packages.rs"));
+}
+
+pub use packages::talon::v1;
+
+/// The descriptors of the services that clients speak (`Kv`, `Cluster`), encoded, for the reflection service.
+pub const PUBLIC_FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/public.fds"));
