@@ -1,1 +1,1 @@
-
+//! The one binary, `talon`.

@@ -1,0 +1,3 @@
+//! The binary `talon`; everything it does is in the library beside it.
+
+fn main() {}
