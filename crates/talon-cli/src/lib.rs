@@ -1,1 +1,7 @@
-//! The one binary, `talon`.
+//! The one binary, `talon`: its settings, the wiring of a server, the playground `talon dev`, and what operators ask of
+//! a cluster.
+//!
+//! *Enters*: flags, environment, a settings file, signals. *Leaves*: a running node, exit codes, tables for people.
+//! *Must never know*: what a command does, how a log entry looks.
+
+pub mod settings;
