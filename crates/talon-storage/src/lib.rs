@@ -67,6 +67,17 @@ pub enum Durability {
     Unlogged,
 }
 
+/// Opens a checkpoint to read what it holds, whichever engine made it. Nothing in the folder is changed.
+///
+/// # Errors
+/// If there is none, or it is damaged.
+pub fn open_checkpoint(folder: &Path) -> Result<Arc<dyn Engine>, StorageError> {
+    if MemoryEngine::is_checkpoint(folder) {
+        return Ok(Arc::new(MemoryEngine::from_checkpoint(folder)?));
+    }
+    Ok(Arc::new(RocksEngine::open_read_only(folder)?))
+}
+
 /// Rows of a space in key order: key and value.
 pub type Rows<'a> = Box<dyn Iterator<Item = Result<(Bytes, Bytes), StorageError>> + 'a>;
 

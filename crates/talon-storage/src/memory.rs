@@ -132,6 +132,11 @@ impl MemoryEngine {
         MemoryEngine { state: Arc::new(Mutex::new(state)) }
     }
 
+    /// Whether the folder is a checkpoint of such an engine.
+    pub(crate) fn is_checkpoint(folder: &Path) -> bool {
+        folder.join(CHECKPOINT_FILE).is_file()
+    }
+
     /// One that starts from a checkpoint of another.
     ///
     /// # Errors

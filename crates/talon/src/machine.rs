@@ -1,0 +1,317 @@
+//! The replicated state machine: entries go in, one after the other; replies and a new state come out.
+//!
+//! There is one mutator. All entries of a call to [`Machine::apply`] become one storage batch: data, expiry index,
+//! applied position, membership and clock. So a crash at any moment leaves exactly one position, and the rows
+//! that belong to it.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use talon_core::value::HEADER_BYTES;
+use talon_core::{Call, Change, Fault, Reply, Transaction};
+use talon_storage::{Batch, Durability, Engine, Space, StorageError};
+
+use crate::state::{self, AppliedState};
+use crate::view::ReadView;
+
+/// The memory of a batch that is kept for the next one.
+const BATCH_KEEP_BYTES_MAX: usize = 1 << 20;
+
+/// One entry of the log.
+#[derive(Clone, Debug)]
+pub struct Entry<'a> {
+    /// Its place in the log: one more than the entry before.
+    pub index: u64,
+    /// The log's own name for that place; kept, never looked into.
+    pub position: Vec<u8>,
+    /// What it carries.
+    pub content: Content<'a>,
+    /// Whether somebody waits for the replies. Without, [`Machine::apply`] returns none for this entry.
+    pub want_replies: bool,
+}
+
+/// What an entry carries.
+#[derive(Clone, Debug)]
+pub enum Content<'a> {
+    /// Nothing: a leader's first entry.
+    Blank,
+    /// The cluster's new membership; kept, never looked into.
+    Membership(Vec<u8>),
+    /// A proposal.
+    Calls {
+        /// The leader's clock, Unix ms. The clock `T` is raised to it first.
+        stamp_ms: u64,
+        /// For commands that need randomness.
+        seed: u64,
+        /// What to carry out. Reads among them are answered at their place (read points).
+        calls: &'a [Call],
+    },
+}
+
+/// Why a state could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The storage could not.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A newer Talon wrote it.
+    #[error("the data has format version {found}; this build reads up to {supported}: open it with a newer Talon")]
+    Newer {
+        /// What was found.
+        found: u32,
+        /// What this build knows.
+        supported: u32,
+    },
+    /// What is there is not a whole state.
+    #[error("the data is damaged: {0}")]
+    Damaged(String),
+}
+
+/// The state machine. Share it as you like: applying is serialised, reading is not held up by it.
+///
+/// ```
+/// use std::sync::Arc;
+/// use talon::machine::{Content, Entry, Machine};
+/// use talon_core::{Call, Reply, Request};
+/// use talon_storage::MemoryEngine;
+///
+/// let machine = Machine::open(Arc::new(MemoryEngine::new()))?;
+/// let call = Call::One(Request::parse(b"SET", vec!["k".into(), "v".into()])?);
+/// let content = Content::Calls { stamp_ms: 1_000, seed: 0, calls: &[call] };
+/// let replies = machine.apply(&[Entry { index: 1, position: b"1".to_vec(), content, want_replies: true }])?;
+/// assert_eq!(replies, [[Reply::Ok]]);
+/// assert_eq!((machine.applied().index, machine.applied().clock_ms), (1, 1_000));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Machine {
+    engine: Arc<dyn Engine>,
+    durability: Durability,
+    mutator: Mutex<Mutator>,
+    /// The newest state, for everybody who reads until the next commit.
+    newest: RwLock<Arc<ReadView>>,
+}
+
+/// What only the one who applies has.
+struct Mutator {
+    batch: Batch,
+    expiry_rows: Vec<(u64, bytes::Bytes, bool)>,
+    /// Set once something went wrong: what is stored is no longer known, so nothing may be added.
+    fault: Option<Fault>,
+    format_stored: bool,
+}
+
+impl Machine {
+    /// Opens a state that a log stands behind: what is applied becomes durable with [`Machine::flush`], and after a crash the log
+    /// brings again what was lost.
+    ///
+    /// # Errors
+    /// If the engine fails, holds something damaged, or something newer.
+    pub fn open(engine: Arc<dyn Engine>) -> Result<Machine, OpenError> {
+        Machine::open_with(engine, Durability::Unlogged)
+    }
+
+    /// Opens a state whose every apply is as durable as said.
+    ///
+    /// # Errors
+    /// As [`Machine::open`].
+    pub fn open_with(engine: Arc<dyn Engine>, durability: Durability) -> Result<Machine, OpenError> {
+        let view = engine.view()?;
+        let stored = state::load(&*view)?;
+        let format_stored = stored.is_some();
+        let newest = ReadView::open(engine.clone(), view, stored.unwrap_or_default())
+            .map_err(|fault| OpenError::Damaged(fault.0))?;
+        Ok(Machine {
+            engine,
+            durability,
+            mutator: Mutex::new(Mutator { batch: Batch::new(), expiry_rows: Vec::new(), fault: None, format_stored }),
+            newest: RwLock::new(Arc::new(newest)),
+        })
+    }
+
+    /// What was applied last. All zero and empty when nothing was.
+    pub fn applied(&self) -> AppliedState {
+        self.newest().applied().clone()
+    }
+
+    /// The newest state to read from. Everybody who asks between two commits gets the same one; it has what was applied by every
+    /// [`Machine::apply`] that returned before the call.
+    ///
+    /// # Errors
+    /// None today; a view that must be made on demand could fail.
+    pub fn view(&self) -> Result<Arc<ReadView>, Fault> {
+        Ok(self.newest())
+    }
+
+    fn newest(&self) -> Arc<ReadView> {
+        // The lock guards one pointer: a panic elsewhere cannot leave it half set.
+        self.newest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn mutator(&self) -> Result<MutexGuard<'_, Mutator>, Fault> {
+        let mutator = self.mutator.lock().map_err(|_| Fault("applying panicked before".into()))?;
+        match &mutator.fault {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(mutator),
+        }
+    }
+
+    /// Carries out the entries in order and commits them in one batch. Returns the replies of each entry that wants them (of the others,
+    /// and of entries without calls, none).
+    ///
+    /// # Errors
+    /// A [`Fault`] if the storage failed, or the entries do not follow on what is applied. Nothing can be applied afterwards: the state must be
+    /// opened anew.
+    pub fn apply(&self, entries: &[Entry<'_>]) -> Result<Vec<Vec<Reply>>, Fault> {
+        let mut mutator = self.mutator()?;
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let result = self.apply_as(&mut mutator, entries);
+        if let Err(fault) = &result {
+            mutator.fault = Some(fault.clone());
+        }
+        result
+    }
+
+    fn apply_as(&self, mutator: &mut Mutator, entries: &[Entry<'_>]) -> Result<Vec<Vec<Reply>>, Fault> {
+        let before = self.newest();
+        let mut applied = before.applied().clone();
+        let mut transaction = Transaction::new(&*before, applied.clock_ms);
+        let mut all_replies = Vec::with_capacity(entries.len());
+        for entry in entries {
+            if !applied.is_nothing() && entry.index != applied.index + 1 {
+                return Err(Fault(format!("entry {} cannot follow on entry {}", entry.index, applied.index)));
+            }
+            let mut replies = Vec::new();
+            match &entry.content {
+                Content::Blank => {}
+                Content::Membership(membership) => applied.membership.clone_from(membership),
+                Content::Calls { stamp_ms, seed, calls } => {
+                    transaction.begin_entry(*stamp_ms, *seed);
+                    if entry.want_replies {
+                        replies.reserve_exact(calls.len());
+                    }
+                    let mut writes = 0;
+                    for call in *calls {
+                        if call.is_write() {
+                            writes += 1;
+                        } else if !entry.want_replies {
+                            continue;
+                        }
+                        // Read points are not replicated: each call gets a seed of its own, so that a read cannot move the random
+                        // numbers of the writes behind it.
+                        let own_seed =
+                            if call.is_write() { call_seed(*seed, writes) } else { !call_seed(*seed, writes) };
+                        transaction.begin_entry(*stamp_ms, own_seed);
+                        let reply = talon_core::request::execute(&mut transaction, call)?;
+                        if entry.want_replies {
+                            replies.push(reply);
+                        }
+                    }
+                }
+            }
+            applied.index = entry.index;
+            applied.position.clone_from(&entry.position);
+            all_replies.push(replies);
+        }
+        applied.clock_ms = transaction.clock_ms();
+        self.commit(mutator, &before, transaction.into_changes(), applied)?;
+        Ok(all_replies)
+    }
+
+    fn commit(
+        &self,
+        mutator: &mut Mutator,
+        before: &ReadView,
+        changes: impl Iterator<Item = Change>,
+        applied: AppliedState,
+    ) -> Result<(), Fault> {
+        let Mutator { batch, expiry_rows, .. } = mutator;
+        batch.clear(BATCH_KEEP_BYTES_MAX);
+        expiry_rows.clear();
+        for change in changes {
+            match change {
+                Change::Put(key, record) => {
+                    let header: [u8; HEADER_BYTES] = record.expire_at_ms.to_be_bytes();
+                    batch.put(Space::Data, &key, &[&header, &record.value]);
+                }
+                Change::Delete(key) => batch.delete(Space::Data, &key),
+                Change::AddExpiry(expire_at_ms, key) => expiry_rows.push((expire_at_ms, key, true)),
+                Change::RemoveExpiry(expire_at_ms, key) => expiry_rows.push((expire_at_ms, key, false)),
+            }
+        }
+        // Changes come sorted by key; the index is sorted by time.
+        expiry_rows.sort_unstable();
+        let mut floor_ms = before.expiry_floor_ms();
+        let mut floor_may_rise = false;
+        for (expire_at_ms, key, add) in expiry_rows.iter() {
+            let row = talon_core::value::expiry_row(*expire_at_ms, key);
+            if *add {
+                batch.put(Space::Expiry, &row, &[]);
+                floor_ms = floor_ms.min(*expire_at_ms);
+            } else {
+                batch.delete(Space::Expiry, &row);
+                floor_may_rise |= *expire_at_ms <= before.expiry_floor_ms();
+            }
+        }
+        state::store(batch, &applied, !mutator.format_stored);
+        self.engine.write(batch, self.durability).map_err(fault)?;
+        mutator.format_stored = true;
+        mutator.expiry_rows.clear();
+
+        // Nobody else writes, so this is the state of exactly `applied`.
+        let view = self.engine.view().map_err(fault)?;
+        let next = ReadView::new(self.engine.clone(), view, applied, floor_ms);
+        let next = if floor_may_rise { next.with_exact_floor()? } else { next };
+        *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        Ok(())
+    }
+
+    /// Makes durable what is applied so far, and returns it: after a crash, no earlier state will be found.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the storage failed.
+    pub fn flush(&self) -> Result<AppliedState, Fault> {
+        let applied = self.applied();
+        self.engine.flush().map_err(fault)?;
+        Ok(applied)
+    }
+
+    /// Writes one whole state into `folder`, which must not exist, and returns which one it is, as read from the files there. It is at least
+    /// as new as what was applied at the call. Applying goes on meanwhile.
+    ///
+    /// # Errors
+    /// If the storage could not write it, or could not read it again.
+    pub fn checkpoint(&self, folder: &Path) -> Result<AppliedState, OpenError> {
+        self.engine.checkpoint(folder)?;
+        Machine::read_checkpoint(folder)
+    }
+
+    /// Which state a checkpoint holds, as read from its own files.
+    ///
+    /// # Errors
+    /// If there is none, or it is damaged or newer than this build.
+    pub fn read_checkpoint(folder: &Path) -> Result<AppliedState, OpenError> {
+        let engine = talon_storage::open_checkpoint(folder)?;
+        let view = engine.view()?;
+        state::load(&*view)?.ok_or_else(|| OpenError::Damaged("the checkpoint holds no applied state".into()))
+    }
+
+    /// The bytes on disk that the state takes in all.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the storage failed.
+    pub fn disk_bytes_total(&self) -> Result<u64, Fault> {
+        self.engine.disk_bytes_total().map_err(fault)
+    }
+}
+
+/// The seed of the `ordinal`th write of an entry.
+fn call_seed(entry_seed: u64, ordinal: u64) -> u64 {
+    entry_seed.rotate_left(32) ^ ordinal.wrapping_mul(0xD6E8_FEB8_6659_FD93)
+}
+
+/// Below the state machine there is no way to go on.
+pub(crate) fn fault(error: StorageError) -> Fault {
+    Fault(error.to_string())
+}
