@@ -34,11 +34,8 @@ impl Facts {
     /// # Errors
     /// `ERR wrong number of arguments for '…' command`.
     pub fn check_arity(&self, count: usize) -> Result<(), Refusal> {
-        let fits = if self.arity >= 0 {
-            count == self.arity as usize
-        } else {
-            count >= self.arity.unsigned_abs() as usize
-        };
+        let fits =
+            if self.arity >= 0 { count == self.arity as usize } else { count >= self.arity.unsigned_abs() as usize };
         if fits { Ok(()) } else { Err(wrong_arity(self.name)) }
     }
 }
@@ -91,6 +88,26 @@ pub enum Flag {
     NoMulti,
     /// About publish/subscribe.
     Pubsub,
+    /// May wait for other clients.
+    Blocking,
+    /// Where its keys are depends on the arguments, beyond what a key spec says.
+    Movablekeys,
+    /// Has key specs that may name no key at all.
+    NoMandatoryKeys,
+    /// Not shown to monitors.
+    SkipMonitor,
+    /// Not listed among the slow ones.
+    SkipSlowlog,
+    /// Not served while data is being loaded in the background.
+    NoAsyncLoading,
+    /// Served while a script blocks the server.
+    AllowBusy,
+    /// May be sent on after `ASKING`.
+    Asking,
+    /// Only in Redis's Sentinel mode.
+    OnlySentinel,
+    /// Also in Redis's Sentinel mode.
+    Sentinel,
 }
 
 impl Flag {
@@ -108,6 +125,16 @@ impl Flag {
             Flag::Noscript => "noscript",
             Flag::NoMulti => "no_multi",
             Flag::Pubsub => "pubsub",
+            Flag::Blocking => "blocking",
+            Flag::Movablekeys => "movablekeys",
+            Flag::NoMandatoryKeys => "no_mandatory_keys",
+            Flag::SkipMonitor => "skip_monitor",
+            Flag::SkipSlowlog => "skip_slowlog",
+            Flag::NoAsyncLoading => "no_async_loading",
+            Flag::AllowBusy => "allow_busy",
+            Flag::Asking => "asking",
+            Flag::OnlySentinel => "only_sentinel",
+            Flag::Sentinel => "sentinel",
         }
     }
 }
@@ -186,6 +213,8 @@ impl KeySpec {
 pub enum Kind {
     /// Reads a view; never travels through the log by itself.
     Read,
+    /// Reads a view, and only Talon itself may send it (a streamed scan, page by page); clients do not see it.
+    InternalRead,
     /// Travels through the log.
     Write,
     /// Travels through the log, and only Talon itself may send it (a purge); clients do not see it.
@@ -213,6 +242,11 @@ pub struct Command {
 impl Command {
     /// Whether it travels through the log.
     pub fn is_write(&self) -> bool {
-        self.kind != Kind::Read
+        matches!(self.kind, Kind::Write | Kind::Internal)
+    }
+
+    /// Whether only Talon itself may send it: it has no name that clients could call it by.
+    pub fn is_internal(&self) -> bool {
+        matches!(self.kind, Kind::Internal | Kind::InternalRead)
     }
 }

@@ -7,19 +7,29 @@
 //! reach it as arguments, so that the same state and the same requests give the same bytes on
 //! every node.
 
+mod big;
 pub mod command;
 pub mod commands;
 pub mod database;
 pub mod error;
+pub mod extended;
+pub mod glob;
 pub mod limits;
+pub mod numbers;
 pub mod proposal;
 pub mod reply;
 pub mod request;
+#[cfg(feature = "script")]
+pub mod script;
 pub mod transaction;
+pub mod typed;
 pub mod value;
 
 pub use command::{Command, Execute, Facts, Flag, Group, KeySpec, Kind};
-pub use database::{AdminError, Administer, Call, Consistency, Database, Denied, Member, MemberRole, Outcome, PointInTime, Role, StateHash, Status};
+pub use database::{
+    AdminError, Administer, Call, Consistency, Database, Denied, Member, MemberRole, Outcome, PointInTime, Role,
+    StateHash, Status,
+};
 pub use error::{Error, Fault, Refusal};
 pub use proposal::Proposal;
 pub use reply::Reply;

@@ -8,3 +8,12 @@ pub const VALUE_BYTES_MAX: usize = 16_777_216;
 
 /// The default for the largest single request (an MSET, a MULTI group, a batch), in bytes (64 MB).
 pub const REQUEST_BYTES_MAX: usize = 67_108_864;
+
+/// The largest reply of a command that answers with many keys or values, in bytes (256 MB).
+pub const REPLY_BYTES_MAX: usize = 268_435_456;
+
+/// The most keys that one SCAN, or one page of a streamed scan, visits, whatever it was asked for.
+pub const SCAN_KEYS_MAX: usize = 10_000;
+
+/// Where one SCAN, or one page of a streamed scan, stops after the key that fills it, in bytes (4 MB).
+pub const SCAN_BYTES_MAX: usize = 4_194_304;

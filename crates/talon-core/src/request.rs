@@ -29,8 +29,7 @@ impl Request {
     /// # Errors
     /// Redis's own refusals for an unknown command and a wrong number of arguments.
     pub fn parse(name: &[u8], args: Vec<Bytes>) -> Result<Request, crate::error::Refusal> {
-        let command =
-            crate::commands::lookup(name).ok_or_else(|| crate::command::unknown_command(name, &args))?;
+        let command = crate::commands::lookup(name).ok_or_else(|| crate::command::unknown_command(name, &args))?;
         command.facts.check_arity(args.len() + 1)?;
         Ok(Request { command, args })
     }

@@ -7,6 +7,7 @@
 //! So whoever writes over a record must know that record's expiry. A blind write is allowed only while the index
 //! is known to be empty ([`Source::may_have_expiries`]).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -246,12 +247,22 @@ impl<'a> Transaction<'a> {
         until: Option<&[u8]>,
         mut visit: impl FnMut(&Bytes, &Record) -> bool,
     ) -> Result<(), Error> {
+        let clock_ms = self.clock_ms;
+        self.scan_stored(from, until, |key, record| record.expired_at(clock_ms) || visit(key, record))
+    }
+
+    /// As [`Transaction::scan`], but visits expired records too: for those who bound how many rows they look at.
+    pub fn scan_stored(
+        &mut self,
+        from: &[u8],
+        until: Option<&[u8]>,
+        mut visit: impl FnMut(&Bytes, &Record) -> bool,
+    ) -> Result<(), Error> {
         self.want_tick_for_due_rows()?;
         let upper = until.map_or(Bound::Unbounded, Bound::Excluded);
         if until.is_some_and(|until| until <= from) {
             return Ok(());
         }
-        let clock_ms = self.clock_ms;
         let mut above = self.slots.range::<[u8], _>((Bound::Included(from), upper)).peekable();
         for row in self.source.rows(from, until) {
             let (key, record) = row?;
@@ -259,24 +270,51 @@ impl<'a> Transaction<'a> {
             let mut covered = false;
             while let Some((above_key, slot)) = above.next_if(|(above_key, _)| **above_key <= key) {
                 covered = *above_key == key;
-                if let Some(record) = slot.now.as_ref().filter(|record| !record.expired_at(clock_ms))
+                if let Some(record) = &slot.now
                     && !visit(above_key, record)
                 {
                     return Ok(());
                 }
             }
-            if !covered && !record.expired_at(clock_ms) && !visit(&key, &record) {
+            if !covered && !visit(&key, &record) {
                 return Ok(());
             }
         }
         for (key, slot) in above {
-            if let Some(record) = slot.now.as_ref().filter(|record| !record.expired_at(clock_ms))
+            if let Some(record) = &slot.now
                 && !visit(key, record)
             {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Removes every record whose key is in `from..until` (`None` = to the end), expired ones too; how many of them
+    /// were live. Keeps the keys in memory until they are committed, not the values.
+    pub fn delete_range(&mut self, from: &[u8], until: Option<&[u8]>) -> Result<u64, Error> {
+        if until.is_some_and(|until| until <= from) {
+            return Ok(0);
+        }
+        let clock_ms = self.clock_ms;
+        let mut live = 0;
+        let upper = until.map_or(Bound::Unbounded, Bound::Excluded);
+        for (key, slot) in self.slots.range_mut::<[u8], _>((Bound::Included(from), upper)) {
+            if let Some(record) = slot.now.take() {
+                live += u64::from(!record.expired_at(clock_ms));
+                if record.expire_at_ms != 0 {
+                    self.slot_expiries.remove(&(record.expire_at_ms, key.clone()));
+                }
+            }
+        }
+        for row in self.source.rows(from, until) {
+            let (key, record) = row?;
+            if let Entry::Vacant(slot) = self.slots.entry(key) {
+                live += u64::from(!record.expired_at(clock_ms));
+                slot.insert(Slot { below: Below::Known(Some(record.expire_at_ms)), now: None });
+            }
+        }
+        Ok(live)
     }
 
     /// A read over many keys needs a tick when the first row of the expiry index above `T` is due.

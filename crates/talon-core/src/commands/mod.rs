@@ -1,13 +1,16 @@
 //! The command table: one file a command, one row a command.
 
+mod deadline;
 pub mod keys;
+mod range;
+mod room;
 pub mod strings;
 pub mod talon;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use crate::command::{Command, Kind};
+use crate::command::Command;
 
 /// The families, each with its rows.
 static FAMILIES: [&[&Command]; 3] = [strings::ROWS, keys::ROWS, talon::ROWS];
@@ -16,7 +19,7 @@ static FAMILIES: [&[&Command]; 3] = [strings::ROWS, keys::ROWS, talon::ROWS];
 const NAME_BYTES_MAX: usize = 32;
 
 static BY_NAME: LazyLock<BTreeMap<&'static [u8], &'static Command>> = LazyLock::new(|| {
-    all().filter(|command| command.kind != Kind::Internal).map(|command| (command.facts.name.as_bytes(), command)).collect()
+    all().filter(|command| !command.is_internal()).map(|command| (command.facts.name.as_bytes(), command)).collect()
 });
 
 static BY_ID: LazyLock<Vec<Option<&'static Command>>> = LazyLock::new(|| {

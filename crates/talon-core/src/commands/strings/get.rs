@@ -17,7 +17,7 @@ pub static GET: Command = Command {
         flags: &[Flag::Readonly, Flag::Fast],
         keys: KeySpec::FIRST,
         group: Group::String,
-        summary: "Returns the string value of a key.",
+        summary: "Returns the value of a key.",
         since: "1.0.0",
         complexity: "O(1)",
     },

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::command::{Command, Facts, Flag, Group, KeySpec, Kind};
+use crate::commands::strings::options::{Condition, Expiry, Form, Options};
 use crate::error::Error;
 use crate::reply::Reply;
 use crate::transaction::Transaction;
@@ -17,7 +18,7 @@ pub static SET: Command = Command {
         flags: &[Flag::Write, Flag::Denyoom],
         keys: KeySpec::FIRST,
         group: Group::String,
-        summary: "Sets the string value of a key, ignoring its type. The key is created if it doesn't exist.",
+        summary: "Stores a value under a key, if wished only when the key exists or does not, and with an end.",
         since: "1.0.0",
         complexity: "O(1)",
     },
@@ -25,6 +26,24 @@ pub static SET: Command = Command {
 };
 
 fn execute(transaction: &mut Transaction<'_>, args: &[Bytes]) -> Result<Reply, Error> {
-    transaction.put(&args[0], args[1].clone(), 0)?;
-    Ok(Reply::Ok)
+    let (key, value) = (&args[0], &args[1]);
+    let options = Options::parse(&args[2..], Form::Set)?;
+    let deadline_ms = options.expiry.deadline_ms(transaction, "set")?;
+    let needs_old = options.get || options.condition.is_some() || options.expiry == Expiry::Keep;
+    let old = if needs_old { transaction.get(key)? } else { None };
+    let allowed = match options.condition {
+        Some(Condition::Missing) => old.is_none(),
+        Some(Condition::Exists) => old.is_some(),
+        None => true,
+    };
+    if allowed {
+        let kept_ms =
+            if options.expiry == Expiry::Keep { old.as_ref().map(|record| record.expire_at_ms) } else { None };
+        transaction.put(key, value.clone(), deadline_ms.or(kept_ms).unwrap_or(0))?;
+    }
+    Ok(match (options.get, allowed) {
+        (true, _) => Reply::from(old.map(|record| record.value)),
+        (false, true) => Reply::Ok,
+        (false, false) => Reply::Null,
+    })
 }

@@ -1,6 +1,24 @@
-//! Commands that only Talon has.
+//! Commands that only Talon has; those named `talon.…` are for itself alone.
+
+mod countprefix;
+mod delprefix;
+mod diskusage;
+mod keysprefix;
+mod mark;
+mod purge;
+mod range;
+mod scanprefix;
+
+pub use countprefix::COUNTPREFIX;
+pub use delprefix::DELPREFIX;
+pub use diskusage::DISKUSAGE;
+pub use keysprefix::KEYSPREFIX;
+pub use mark::MARK;
+pub use purge::PURGE;
+pub use range::RANGE;
+pub use scanprefix::SCANPREFIX;
 
 use crate::command::Command;
 
 /// The rows of this family.
-pub static ROWS: &[&Command] = &[];
+pub static ROWS: &[&Command] = &[&DELPREFIX, &COUNTPREFIX, &KEYSPREFIX, &SCANPREFIX, &DISKUSAGE, &PURGE, &MARK, &RANGE];

@@ -1,0 +1,33 @@
+//! `SETNX key value`
+
+use bytes::Bytes;
+
+use crate::command::{Command, Facts, Flag, Group, KeySpec, Kind};
+use crate::error::Error;
+use crate::reply::Reply;
+use crate::transaction::Transaction;
+
+/// The row.
+pub static SETNX: Command = Command {
+    id: 6,
+    kind: Kind::Write,
+    facts: Facts {
+        name: "setnx",
+        arity: 3,
+        flags: &[Flag::Write, Flag::Denyoom, Flag::Fast],
+        keys: KeySpec::FIRST,
+        group: Group::String,
+        summary: "Stores a value under a key that does not exist yet.",
+        since: "1.0.0",
+        complexity: "O(1)",
+    },
+    execute,
+};
+
+fn execute(transaction: &mut Transaction<'_>, args: &[Bytes]) -> Result<Reply, Error> {
+    let missing = !transaction.exists(&args[0])?;
+    if missing {
+        transaction.put(&args[0], args[1].clone(), 0)?;
+    }
+    Ok(Reply::flag(missing))
+}
