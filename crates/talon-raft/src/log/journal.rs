@@ -1,0 +1,273 @@
+//! The segment files as their one writer sees them: records go into groups, groups into the newest segment, and a full
+//! segment gives way to a new one.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use super::error::LogError;
+use super::files::Files;
+use super::format::{self, GROUP_HEADER_BYTES, GroupHeader, HEADER_BYTES, Kind, RECORD_HEADER_BYTES, SegmentHeader};
+use super::index::Place;
+use super::marks::Marks;
+use super::recovery::{Recovered, Segment, place};
+use crate::types::{Entry, LogId, Vote, encode_entry};
+
+/// A group is written when it has grown to this many bytes; what is larger by itself is written by itself.
+const GROUP_BYTES_MAX: usize = 1 << 20;
+
+/// Writes the log. After an error it must not be used again.
+pub(super) struct Journal {
+    files: Arc<dyn Files>,
+    segment_bytes: u64,
+    /// As of the records written.
+    marks: Marks,
+    /// Full segments, oldest first.
+    sealed: VecDeque<Segment>,
+    newest: Segment,
+    salt: u64,
+    /// How much room the newest segment has, in bytes.
+    room: u64,
+    /// Up to where the newest segment is written.
+    end: u64,
+    /// Up to where it is synced.
+    synced: u64,
+    /// The group that is being put together, with room for its header in front.
+    group: Vec<u8>,
+    counts: Counts,
+}
+
+/// What the journal has done so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub groups: u64,
+    pub bytes: u64,
+}
+
+impl Journal {
+    /// Goes on where recovery ended.
+    pub fn resume(files: Arc<dyn Files>, segment_bytes: u64, recovered: Recovered) -> Result<(Journal, Marks), LogError> {
+        let Recovered { marks, mut segments, salt, end, .. } = recovered;
+        let newest = segments.pop().ok_or_else(|| LogError::Missing { what: "there is no segment".into() })?;
+        let room = newest.file.length().map_err(|error| {
+            LogError::disk(files.describe(&format::segment_name(newest.sequence)), "read", error)
+        })?;
+        let mut journal = Journal {
+            files,
+            segment_bytes,
+            marks: marks.clone(),
+            sealed: segments.into(),
+            newest,
+            salt,
+            room,
+            end,
+            synced: end,
+            group: vec![0; GROUP_HEADER_BYTES],
+            counts: Counts::default(),
+        };
+        journal.delete_purged()?;
+        Ok((journal, marks))
+    }
+
+    /// Begins a log where there is none.
+    pub fn begin(files: Arc<dyn Files>, segment_bytes: u64) -> Result<Journal, LogError> {
+        let salt = new_salt();
+        let header = SegmentHeader { sequence: 1, salt, previous_end: 0, marks: Marks::default() };
+        let newest = create_segment(&*files, &header, segment_bytes)?;
+        Ok(Journal {
+            files,
+            segment_bytes,
+            marks: Marks::default(),
+            sealed: VecDeque::new(),
+            newest,
+            salt,
+            room: segment_bytes,
+            end: HEADER_BYTES as u64,
+            synced: HEADER_BYTES as u64,
+            group: vec![0; GROUP_HEADER_BYTES],
+            counts: Counts::default(),
+        })
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The segments, newest first.
+    pub fn segments(&self) -> impl Iterator<Item = &Segment> {
+        [&self.newest].into_iter().chain(self.sealed.iter().rev())
+    }
+
+    /// Writes an entry, now or with its group; returns where.
+    pub fn entry(&mut self, entry: &Entry) -> Result<Place, LogError> {
+        let (head, payload) = encode_entry(entry);
+        let (sequence, offset) = self.record(Kind::Entry, [&head, &payload])?;
+        self.marks.append(entry.log_id);
+        self.newest.index_max = self.newest.index_max.max(Some(entry.log_id.index));
+        place(sequence, offset as usize).map_err(|what| LogError::Misused { what })
+    }
+
+    pub fn vote(&mut self, vote: Vote) -> Result<(), LogError> {
+        self.record(Kind::Vote, [&format::encode_vote(Some(vote)), &[]])?;
+        self.marks.vote = Some(vote);
+        Ok(())
+    }
+
+    pub fn committed(&mut self, committed: Option<LogId>) -> Result<(), LogError> {
+        self.record(Kind::Committed, [&format::encode_log_id(committed), &[]])?;
+        self.marks.committed = committed;
+        Ok(())
+    }
+
+    pub fn truncate(&mut self, after: Option<LogId>) -> Result<(), LogError> {
+        self.record(Kind::Truncate, [&format::encode_log_id(after), &[]])?;
+        self.marks.truncate(after);
+        Ok(())
+    }
+
+    /// Writes down that the entries are gone; [`Journal::delete_purged`] takes their segments away, after a sync.
+    pub fn purge(&mut self, upto: LogId) -> Result<(), LogError> {
+        self.record(Kind::Purge, [&format::encode_log_id(Some(upto)), &[]])?;
+        self.marks.purge(upto);
+        Ok(())
+    }
+
+    fn record(&mut self, kind: Kind, parts: [&[u8]; 2]) -> Result<(u64, u64), LogError> {
+        let header = format::record_header(kind, parts);
+        let record_bytes = RECORD_HEADER_BYTES + parts[0].len() + parts[1].len();
+        let alone = record_bytes > GROUP_BYTES_MAX;
+        if alone || self.group.len() + record_bytes > GROUP_BYTES_MAX {
+            self.write_group(0)?;
+        }
+        if self.end + (self.group.len() + record_bytes) as u64 > self.room {
+            self.write_group(0)?;
+            self.roll(record_bytes)?;
+        }
+        let offset = self.end + self.group.len() as u64;
+        self.group.extend_from_slice(&header);
+        self.group.extend_from_slice(parts[0]);
+        if alone {
+            // Not copied: the payload follows the group's first bytes into the file.
+            self.write_group(parts[1].len())?;
+            self.write(parts[1])?;
+        } else {
+            self.group.extend_from_slice(parts[1]);
+        }
+        Ok((self.newest.sequence, offset))
+    }
+
+    /// Writes the group, of whose body another `following_bytes` will be written behind.
+    fn write_group(&mut self, following_bytes: usize) -> Result<(), LogError> {
+        if self.group.len() > GROUP_HEADER_BYTES {
+            self.write_group_header(following_bytes)?;
+        }
+        Ok(())
+    }
+
+    fn write_group_header(&mut self, following_bytes: usize) -> Result<(), LogError> {
+        let body_bytes = (self.group.len() - GROUP_HEADER_BYTES + following_bytes) as u64;
+        let header = GroupHeader { synced: self.synced, body_bytes };
+        self.group[..GROUP_HEADER_BYTES].copy_from_slice(&header.encode(self.salt, self.end));
+        let group = std::mem::take(&mut self.group);
+        let written = self.write(&group);
+        self.group = group;
+        self.group.truncate(GROUP_HEADER_BYTES);
+        self.counts.groups += 1;
+        written
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), LogError> {
+        self.newest.file.write_at(self.end, bytes).map_err(|error| self.failed("write", error))?;
+        self.end += bytes.len() as u64;
+        self.counts.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn failed(&self, action: &'static str, error: std::io::Error) -> LogError {
+        LogError::disk(self.files.describe(&format::segment_name(self.newest.sequence)), action, error)
+    }
+
+    /// Writes what has been put together, without a sync.
+    pub fn flush(&mut self) -> Result<(), LogError> {
+        self.write_group(0)
+    }
+
+    /// Writes what has been put together and makes it durable.
+    pub fn sync(&mut self) -> Result<(), LogError> {
+        self.flush()?;
+        if self.synced < self.end {
+            self.newest.file.sync().map_err(|error| self.failed("sync", error))?;
+            self.synced = self.end;
+        }
+        Ok(())
+    }
+
+    /// Leaves word that everything has been synced, so that the next start knows the last group to be whole.
+    pub fn finish(&mut self) -> Result<(), LogError> {
+        self.sync()?;
+        if self.end > HEADER_BYTES as u64 && self.end + GROUP_HEADER_BYTES as u64 <= self.room {
+            self.write_group_header(0)?;
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on in a new segment, with room for a record of this size. The order matters: whoever finds the new segment relies
+    /// on the old one being synced, and whoever finds its name on its header being there.
+    fn roll(&mut self, record_bytes: usize) -> Result<(), LogError> {
+        self.sync()?;
+        // Only to give the room back; the new segment's header knows the length.
+        self.newest.file.truncate(self.end).map_err(|error| self.failed("truncate", error))?;
+        let sequence = self.newest.sequence + 1;
+        self.salt = new_salt();
+        let header =
+            SegmentHeader { sequence, salt: self.salt, previous_end: self.end, marks: self.marks.clone() };
+        self.room = self.segment_bytes.max((HEADER_BYTES + GROUP_HEADER_BYTES + record_bytes) as u64);
+        let newest = create_segment(&*self.files, &header, self.room)?;
+        self.sealed.push_back(std::mem::replace(&mut self.newest, newest));
+        self.end = HEADER_BYTES as u64;
+        self.synced = self.end;
+        Ok(())
+    }
+
+    /// Deletes the segments whose entries are all purged, oldest first, and returns their sequence numbers. Only after the
+    /// purge has been synced: a log whose head is gone, and that does not say why, is refused at the next start.
+    pub fn delete_purged(&mut self) -> Result<Vec<u64>, LogError> {
+        let mut deleted = Vec::new();
+        let purged = self.marks.purged.map(|purged| purged.index);
+        while let Some(oldest) = self.sealed.front()
+            && oldest.index_max <= purged
+        {
+            let name = format::segment_name(oldest.sequence);
+            self.files.delete(&name).map_err(|error| LogError::disk(self.files.describe(&name), "delete", error))?;
+            deleted.push(oldest.sequence);
+            self.sealed.pop_front();
+        }
+        if !deleted.is_empty() {
+            // Deletions must not reach the disk out of order: a segment missing in the middle is an error.
+            self.files.sync_names().map_err(|error| LogError::disk(self.files.describe(""), "sync", error))?;
+        }
+        Ok(deleted)
+    }
+}
+
+/// Different for each segment; nobody outside can know it.
+fn new_salt() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+/// A new segment appears under its name only when it is whole.
+fn create_segment(files: &dyn Files, header: &SegmentHeader, room: u64) -> Result<Segment, LogError> {
+    let (name, unfinished) = (format::segment_name(header.sequence), format::unfinished_name(header.sequence));
+    let failed = |action| {
+        let path = files.describe(&name);
+        move |error| LogError::disk(path, action, error)
+    };
+    let file = files.create(&unfinished).map_err(failed("create"))?;
+    file.preallocate(room).map_err(failed("preallocate"))?;
+    file.write_at(0, &header.encode()).map_err(failed("write"))?;
+    file.sync().map_err(failed("sync"))?;
+    files.rename(&unfinished, &name).map_err(failed("rename"))?;
+    files.sync_names().map_err(failed("name"))?;
+    Ok(Segment { sequence: header.sequence, file, index_max: None })
+}
