@@ -1,0 +1,94 @@
+//! The embedded database as the front doors see it: a node of its own, which always leads.
+
+use std::sync::Arc;
+
+use talon_core::{Call, Consistency, Database, Denied, Fault, Member, MemberRole, Outcome, PointInTime, Role, Status};
+
+use crate::embedded::Talon;
+
+/// The number of the only node there is.
+const NODE_ID: u64 = 1;
+
+impl Talon {
+    async fn carry_out(&self, calls: Vec<Call>) -> Result<Vec<talon_core::Reply>, Denied> {
+        let denied = |fault: Fault| Denied::Fault(fault.0);
+        if calls.iter().any(Call::is_write) {
+            match self.inner.hand_over(calls).map_err(denied)? {
+                Some(pending) => pending.await.map_err(denied),
+                None => Err(Denied::Busy),
+            }
+        } else {
+            self.inner.read(&calls).map_err(denied)
+        }
+    }
+}
+
+/// Every consistency is the same here: there is one node, and it is always up to date. Reads that go to the disk block the caller's
+/// thread; writes do not.
+impl Database for Talon {
+    async fn execute(&self, calls: Vec<Call>, _consistency: Consistency) -> Vec<Outcome> {
+        let bytes_max = self.inner.request_bytes_max;
+        let count = calls.len();
+        let too_large = |call: &Call| {
+            let size_bytes = call.size_bytes();
+            (size_bytes > bytes_max).then_some(Denied::TooLarge { size_bytes, bytes_max })
+        };
+        let mut denials: Vec<Option<Denied>> = calls.iter().map(too_large).collect();
+        let admitted = calls.into_iter().zip(&denials).filter(|(_, denied)| denied.is_none()).map(|(call, _)| call);
+        match self.carry_out(admitted.collect()).await {
+            Err(denied) => {
+                (0..count).map(|place| Err(denials[place].take().unwrap_or_else(|| denied.clone()))).collect()
+            }
+            Ok(replies) => {
+                let mut replies = replies.into_iter();
+                let missing = || Denied::Fault("a call was not answered".into());
+                denials
+                    .into_iter()
+                    .map(|denied| denied.map_or_else(|| replies.next().ok_or_else(missing), Err))
+                    .collect()
+            }
+        }
+    }
+
+    async fn point_in_time(&self, _consistency: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
+        let view = self.inner.settled_view().map_err(|fault| Denied::Fault(fault.0))?;
+        Ok(view)
+    }
+
+    fn status(&self) -> Arc<Status> {
+        let applied = self.machine().applied();
+        let itself = Member {
+            id: NODE_ID,
+            host: String::new(),
+            resp_port: 0,
+            grpc_port: 0,
+            raft_port: 0,
+            role: MemberRole::Voter,
+            matched_index: Some(applied.index),
+        };
+        Arc::new(Status {
+            version: 1,
+            node_id: NODE_ID,
+            cluster_id: self.inner.folder_id.clone(),
+            role: Role::Leader,
+            clustered: false,
+            leader_id: Some(NODE_ID),
+            term: 1,
+            members: vec![itself],
+            applied_index: applied.index,
+            committed_index: applied.index,
+            last_log_index: applied.index,
+            first_log_index: applied.index,
+            clock_ms: applied.clock_ms,
+            serving: true,
+            heard_from_leader_ms: 0,
+        })
+    }
+
+    /// Nothing ever changes.
+    async fn status_changed(&self, seen: u64) {
+        if seen == 1 {
+            std::future::pending().await
+        }
+    }
+}
