@@ -1,3 +1,7 @@
 //! The binary `talon`; everything it does is in the library beside it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    talon_cli::main()
+}

@@ -46,12 +46,12 @@ pub struct Settings {
     #[arg(long, env = "TALON_DATA_DIR", default_value = "talon-data")]
     pub data_dir: PathBuf,
 
-    /// The addresses to listen on, separated by commas.
-    #[arg(long, env = "TALON_LISTEN", default_value = "127.0.0.1", value_delimiter = ',')]
-    pub listen: Vec<String>,
+    /// The address to listen on; 0.0.0.0 or :: for all of them.
+    #[arg(long, env = "TALON_LISTEN", default_value = "127.0.0.1")]
+    pub listen: String,
 
     /// The host name or address that clients and the other nodes reach this node by [default: this node's host in
-    /// `peers`, else the first listen address, or the machine's name where that is a wildcard].
+    /// `peers`, else the address it listens on, or the machine's name where that is all of them].
     #[arg(long, env = "TALON_ADVERTISE_HOST")]
     pub advertise_host: Option<String>,
 
@@ -129,8 +129,8 @@ pub struct Settings {
     pub clock_skew_ms_max: u64,
 
     /// A start is refused when the wall clock is further than this past the stored clock of a node that is alone
-    /// [default: 30 days].
-    #[arg(long, env = "TALON_CLOCK_JUMP_MS_MAX", default_value_t = 30 * 24 * 3_600_000)]
+    /// (a day).
+    #[arg(long, env = "TALON_CLOCK_JUMP_MS_MAX", default_value_t = 24 * 3_600_000)]
     pub clock_jump_ms_max: u64,
 
     /// The shortest time without word from a leader after which a follower campaigns.
@@ -145,21 +145,25 @@ pub struct Settings {
     #[arg(long, env = "TALON_HEARTBEAT_MS", default_value_t = 100)]
     pub heartbeat_ms: u64,
 
-    /// The storage's cache of blocks read from disk, in bytes.
-    #[arg(long, env = "TALON_CACHE_BYTES", default_value_t = 256 << 20)]
-    pub cache_bytes: usize,
-
-    /// The storage's memory for recent writes, in bytes.
-    #[arg(long, env = "TALON_MEMORY_BYTES", default_value_t = 64 << 20)]
+    /// The storage's memory for recent writes and for blocks read from disk, together, in bytes.
+    #[arg(long, env = "TALON_MEMORY_BYTES", default_value_t = 512 << 20)]
     pub memory_bytes: usize,
+
+    /// How many threads carry connections and replication [default: one a core].
+    #[arg(long, env = "TALON_WORKER_THREADS")]
+    pub worker_threads: Option<usize>,
 
     /// The size of one file of the log, in bytes.
     #[arg(long, env = "TALON_LOG_SEGMENT_BYTES", default_value_t = 64 << 20)]
     pub log_segment_bytes: u64,
 
     /// After how many bytes of log a checkpoint is taken, so that the log before it can go.
-    #[arg(long, env = "TALON_LOG_BYTES_BEFORE_CHECKPOINT", default_value_t = 512 << 20)]
+    #[arg(long, env = "TALON_LOG_BYTES_BEFORE_CHECKPOINT", default_value_t = 256 << 20)]
     pub log_bytes_before_checkpoint: u64,
+
+    /// How much log is kept for followers that lag, in bytes; those further behind get a checkpoint.
+    #[arg(long, env = "TALON_LOG_BYTES_MAX", default_value_t = 2 << 30)]
+    pub log_bytes_max: u64,
 
     /// The name under which Sentinel-aware clients ask for this cluster.
     #[arg(long, env = "TALON_MASTER_NAME", default_value = "talon")]

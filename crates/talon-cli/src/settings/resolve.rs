@@ -26,8 +26,8 @@ pub struct Ports {
 pub struct Resolved {
     /// As written, with ports and advertised host filled in; secrets from files are beside it.
     pub settings: Settings,
-    /// The addresses to listen on.
-    pub listen: Vec<IpAddr>,
+    /// The address to listen on.
+    pub listen: IpAddr,
     /// The host that others reach this node by.
     pub advertise_host: String,
     /// The ports.
@@ -51,7 +51,7 @@ impl Settings {
         if self.node_id == 0 {
             return wrong("node_id", "a node's number starts at 1".into());
         }
-        let listen = self.listen_addresses()?;
+        let listen = self.listen_address()?;
         let ports = self.resolve_ports()?;
         let own = self.own_peer(ports)?.cloned();
         let advertise_host = match (self.advertise_host.take(), own) {
@@ -61,7 +61,7 @@ impl Settings {
             (Some(host), _) if host.trim().is_empty() => return wrong("advertise_host", "is empty".into()),
             (Some(host), _) => host,
             (None, Some(own)) => own.host,
-            (None, None) => default_host(&listen)?,
+            (None, None) => default_host(listen)?,
         };
         if !self.peers.is_empty() && !self.join.is_empty() {
             return wrong("join", "a node either forms a cluster (peers) or joins one (join)".into());
@@ -73,14 +73,15 @@ impl Settings {
             }
         }
         let requirepass = secret("requirepass", self.requirepass.clone(), self.requirepass_file.as_deref())?;
-        let cluster_secret = secret("cluster_secret", self.cluster_secret.clone(), self.cluster_secret_file.as_deref())?;
-        if self.protected_mode && cluster_secret.is_none() && !listen.iter().all(IpAddr::is_loopback) {
+        let cluster_secret =
+            secret("cluster_secret", self.cluster_secret.clone(), self.cluster_secret_file.as_deref())?;
+        if self.protected_mode && cluster_secret.is_none() && !listen.is_loopback() {
             return wrong(
                 "cluster_secret",
                 format!(
                     "is needed while `listen` ({}) reaches beyond this machine, for whoever reaches the raft port could \
                      write the log (set cluster_secret or cluster_secret_file, or protected_mode = false to go without)",
-                    self.listen.join(", ")
+                    self.listen
                 ),
             );
         }
@@ -90,15 +91,11 @@ impl Settings {
         Ok(Resolved { settings: self, listen, advertise_host, ports, requirepass, cluster_secret })
     }
 
-    fn listen_addresses(&self) -> Result<Vec<IpAddr>, SettingsError> {
-        if self.listen.is_empty() {
-            return Err(SettingsError("listen: needs an address".into()));
-        }
-        let parse = |text: &String| match text.trim() {
+    fn listen_address(&self) -> Result<IpAddr, SettingsError> {
+        match self.listen.trim() {
             "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
             text => text.parse().map_err(|_| SettingsError(format!("listen: `{text}` is no IP address"))),
-        };
-        self.listen.iter().map(parse).collect()
+        }
     }
 
     fn resolve_ports(&self) -> Result<Ports, SettingsError> {
@@ -150,6 +147,10 @@ impl Settings {
                 self.request_bytes_max >= request_bytes_min && self.request_bytes_max <= 1 << 30,
                 format!("request_bytes_max: from {request_bytes_min} (one SET of the largest value) to {}", 1 << 30),
             ),
+            (
+                self.worker_threads.is_none_or(|threads| (1..=1024).contains(&threads)),
+                "worker_threads: 1 to 1024".into(),
+            ),
             (self.heartbeat_ms >= 10, "heartbeat_ms: at least 10".into()),
             (
                 self.election_timeout_ms_min >= 2 * self.heartbeat_ms,
@@ -161,12 +162,15 @@ impl Settings {
             ),
             (self.election_timeout_ms_max <= 60_000, "election_timeout_ms_max: at most a minute".into()),
             (self.hold_ms_max <= 600_000, "hold_ms_max: at most ten minutes".into()),
-            (self.cache_bytes >= 1 << 20, "cache_bytes: at least 1 MB (1048576)".into()),
-            (self.memory_bytes >= 1 << 20, "memory_bytes: at least 1 MB (1048576)".into()),
+            (self.memory_bytes >= 16 << 20, "memory_bytes: at least 16 MB (16777216)".into()),
             (self.log_segment_bytes >= 1 << 20, "log_segment_bytes: at least 1 MB (1048576)".into()),
             (
                 self.log_bytes_before_checkpoint >= self.log_segment_bytes,
                 "log_bytes_before_checkpoint: at least log_segment_bytes".into(),
+            ),
+            (
+                self.log_bytes_max >= self.log_bytes_before_checkpoint,
+                "log_bytes_max: at least log_bytes_before_checkpoint".into(),
             ),
             (
                 !self.master_name.is_empty() && !self.master_name.contains(char::is_whitespace),
@@ -198,9 +202,9 @@ fn secret(name: &str, text: Option<Secret>, file: Option<&Path>) -> Result<Optio
     }
 }
 
-fn default_host(listen: &[IpAddr]) -> Result<String, SettingsError> {
-    if let Some(address) = listen.iter().find(|address| !address.is_unspecified()) {
-        return Ok(address.to_string());
+fn default_host(listen: IpAddr) -> Result<String, SettingsError> {
+    if !listen.is_unspecified() {
+        return Ok(listen.to_string());
     }
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).filter(|name| !name.is_empty());
     name.ok_or_else(|| SettingsError("advertise_host: this machine has no name; set it".into()))
@@ -271,6 +275,7 @@ mod tests {
             (&["--requirepass", "a", "--requirepass-file", "/b"], "requirepass"),
             (&["--cluster-secret-file", "/nowhere/secret"], "cluster_secret_file"),
             (&["--maxclients", "0"], "maxclients"),
+            (&["--worker-threads", "0"], "worker_threads"),
             (&["--request-bytes-max", "1000"], "request_bytes_max"),
             (&["--election-timeout-ms-min", "150"], "election_timeout_ms_min"),
             (&["--election-timeout-ms-max", "400"], "election_timeout_ms_max"),

@@ -1,0 +1,25 @@
+//! Log lines: for people on a terminal, as JSON on request; to standard error, so that standard output stays the
+//! commands' own.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+use crate::settings::{LogFormat, SettingsError};
+
+/// Starts to write log lines. Once a process.
+///
+/// # Errors
+/// If the filters in `level` do not parse.
+pub fn start(format: LogFormat, level: &str) -> Result<(), SettingsError> {
+    let filter = EnvFilter::try_new(level).map_err(|error| SettingsError(format!("log_level: `{level}`: {error}")))?;
+    // A log line that cannot be written (the reader of a pipe is gone) must not end the node: the layer would report it
+    // with a macro that panics then.
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).log_internal_errors(false);
+    let started = match format {
+        LogFormat::Human => subscriber.with_ansi(io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).with_ansi(false).try_init(),
+    };
+    started.map_err(|error| SettingsError(format!("log lines cannot be written: {error}")))
+}
