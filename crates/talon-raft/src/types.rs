@@ -63,6 +63,10 @@ pub type Entry = openraft::Entry<LeaderId, Payload>;
 pub type Membership = openraft::Membership<u64, NodeAddress>;
 /// A membership and the log id that brought it.
 pub type StoredMembership = openraft::StoredMembership<LeaderId, u64, NodeAddress>;
+/// What a checkpoint says of itself.
+pub type SnapshotMeta = openraft::SnapshotMeta<LeaderId, u64, NodeAddress>;
+/// A checkpoint, as openraft hands it around: `D` is what the state machine makes of it.
+pub type Snapshot<D> = openraft::Snapshot<LeaderId, u64, NodeAddress, D>;
 /// A failure of the log or the state, as openraft reports it.
 pub type StorageError = openraft::StorageError<TypeConfig>;
 
