@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Installs what the tests need, builds everything and runs all tests. With --long, also the rounds that take long (kill
+# rounds and the rejoin of a wiped node in full); without it, a sample of them.
+set -euo pipefail
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=deploy/needs.sh
+. "$top/deploy/needs.sh"
+
+case "${1:-}" in
+  "") ;;
+  --long) export TALON_TEST_LONG=1 ;;
+  *) echo "usage: tests/run.sh [--long]" >&2; exit 2 ;;
+esac
+
+needs_build_tools
+# redis-server is the judge of the differential tests; Python runs redis-py against the cluster.
+needs redis-server redis-tools python3 python3-venv
+
+cd "$top"
+say "Building everything. The first time this compiles RocksDB: about 25 minutes on two cores, less on more."
+# One profile for all: what is compiled for the binary is compiled for the tests.
+cargo test --release --workspace --no-run
+# Last, so that the tests that start processes find the binary as a person would build it.
+cargo build --release --bin talon
+say "Running all tests${TALON_TEST_LONG:+, the long rounds in full}"
+cargo test --release --workspace --no-fail-fast
+say "All tests passed"
