@@ -1,0 +1,200 @@
+//! What the crate promises beyond what single steps show: locks, damage, atomic flushes, lost power.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use talon_storage::{
+    Batch, Crash, Durability, Engine, MemoryEngine, RocksEngine, RocksSettings, Space, StorageError, View,
+};
+
+fn open(folder: &Path) -> RocksEngine {
+    RocksEngine::open(folder, &RocksSettings::default()).unwrap()
+}
+
+fn number(view: &dyn View, space: Space) -> u64 {
+    let value = view.get(space, b"number").unwrap();
+    value.map_or(0, |value| u64::from_be_bytes(value[..].try_into().unwrap()))
+}
+
+/// The same number in all spaces.
+fn write_number(engine: &dyn Engine, number: u64, durability: Durability) {
+    let mut batch = Batch::new();
+    for space in Space::ALL {
+        batch.put(space, b"number", &[&number.to_be_bytes()]);
+    }
+    engine.write(&batch, durability).unwrap();
+}
+
+#[test]
+fn a_folder_is_open_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = open(folder.path());
+    let error = RocksEngine::open(folder.path(), &RocksSettings::default()).err().unwrap();
+    assert!(matches!(error, StorageError::AlreadyOpen { same_process: true, .. }), "{error}");
+    assert!(error.to_string().contains(&folder.path().display().to_string()), "{error}");
+    // A view keeps it open.
+    let view = first.view().unwrap();
+    drop(first);
+    assert!(RocksEngine::open(folder.path(), &RocksSettings::default()).is_err());
+    drop(view);
+    open(folder.path());
+}
+
+#[test]
+fn damage_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    write_number(&engine, 1, Durability::Unlogged);
+    engine.flush().unwrap();
+    drop(engine);
+    let table = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    for file in table.filter(|path| path.extension().is_some_and(|ending| ending == "sst")) {
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes.iter_mut().take(30).for_each(|byte| *byte ^= 0x55);
+        std::fs::write(&file, bytes).unwrap();
+    }
+    let engine = open(folder.path());
+    let error = engine.view().unwrap().get(Space::Data, b"number").err().unwrap();
+    assert!(matches!(error, StorageError::Damaged { .. }), "{error}");
+    let error = engine.view().unwrap().scan(Space::Data, b"", None).find_map(Result::err).unwrap();
+    assert!(matches!(error, StorageError::Damaged { .. }), "{error}");
+}
+
+#[test]
+fn nothing_is_not_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(matches!(talon_storage::open_checkpoint(folder.path()), Err(StorageError::Missing { .. })));
+    std::fs::write(folder.path().join("state"), b"TALONMEM and then nonsense").unwrap();
+    assert!(matches!(talon_storage::open_checkpoint(folder.path()), Err(StorageError::Damaged { .. })));
+}
+
+#[test]
+fn reading_a_checkpoint_changes_nothing_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(&folder.path().join("data"));
+    write_number(&engine, 7, Durability::Unlogged);
+    let checkpoint = folder.path().join("checkpoint");
+    engine.checkpoint(&checkpoint).unwrap();
+    let files = |folder: &Path| {
+        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        files.sort();
+        files
+    };
+    let before = files(&checkpoint);
+    let reader = RocksEngine::open_read_only(&checkpoint).unwrap();
+    assert_eq!(number(&*reader.view().unwrap(), Space::Data), 7);
+    let mut batch = Batch::new();
+    batch.put(Space::Data, b"k", &[b"v"]);
+    assert!(reader.write(&batch, Durability::Unlogged).is_err());
+    drop(reader);
+    assert_eq!(files(&checkpoint), before);
+}
+
+/// Checkpoints are made while a writer runs, without a log: all spaces must stand at one point.
+fn checkpoints_are_consistent(engine: Arc<dyn Engine>) {
+    let folder = tempfile::tempdir().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = std::thread::spawn({
+        let (engine, stop) = (engine.clone(), stop.clone());
+        move || {
+            let mut written = 0;
+            while !stop.load(Ordering::Relaxed) {
+                written += 1;
+                write_number(&*engine, written, Durability::Unlogged);
+            }
+        }
+    });
+    for round in 0..10 {
+        let before = number(&*engine.view().unwrap(), Space::Data);
+        let target = folder.path().join(round.to_string());
+        engine.checkpoint(&target).unwrap();
+        let view = talon_storage::open_checkpoint(&target).unwrap().view().unwrap();
+        let data = number(&*view, Space::Data);
+        assert!(data >= before, "the checkpoint holds {data}, and {before} was written before it");
+        assert_eq!([number(&*view, Space::Expiry), number(&*view, Space::Meta)], [data, data]);
+    }
+    stop.store(true, Ordering::Relaxed);
+    writer.join().unwrap();
+}
+
+#[test]
+fn checkpoints_of_rocksdb_are_consistent_while_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    checkpoints_are_consistent(Arc::new(open(folder.path())));
+}
+
+#[test]
+fn checkpoints_of_the_double_are_consistent_while_it_is_written() {
+    checkpoints_are_consistent(Arc::new(MemoryEngine::new()));
+}
+
+#[test]
+fn a_power_cut_loses_a_tail_and_only_that() {
+    let mut survivors = std::collections::BTreeSet::new();
+    for seed in 0..200 {
+        let engine = MemoryEngine::new();
+        for number in 1..=5 {
+            write_number(&engine, number, Durability::Unlogged);
+        }
+        engine.flush().unwrap();
+        for number in 6..=10 {
+            write_number(&engine, number, Durability::Unlogged);
+        }
+        let after = engine.crash(Crash { seed, atomic_flush: true }).view().unwrap();
+        let data = number(&*after, Space::Data);
+        assert!((5..=10).contains(&data), "flushed data is gone: {data}");
+        assert_eq!([number(&*after, Space::Expiry), number(&*after, Space::Meta)], [data, data]);
+        survivors.insert(data);
+        assert!(matches!(engine.write(&Batch::new(), Durability::Synced), Err(StorageError::PowerCut)));
+    }
+    assert_eq!(survivors.len(), 6, "each tail is lost in some seed: {survivors:?}");
+}
+
+#[test]
+fn without_atomic_flushes_the_spaces_part() {
+    let parted = (0..100).filter(|seed| {
+        let engine = MemoryEngine::new();
+        for number in 1..=10 {
+            write_number(&engine, number, Durability::Unlogged);
+        }
+        let after = engine.crash(Crash { seed: *seed, atomic_flush: false }).view().unwrap();
+        number(&*after, Space::Data) != number(&*after, Space::Meta)
+    });
+    assert!(parted.count() > 50, "the planted bug must show");
+}
+
+#[test]
+fn what_is_synced_survives_every_power_cut() {
+    for seed in 0..50 {
+        let engine = MemoryEngine::new();
+        write_number(&engine, 1, Durability::Logged);
+        write_number(&engine, 2, Durability::Synced);
+        write_number(&engine, 3, Durability::Logged);
+        let after = engine.crash(Crash { seed, atomic_flush: false }).view().unwrap();
+        assert!(number(&*after, Space::Data) >= 2);
+        assert_eq!(number(&*after, Space::Data), number(&*after, Space::Meta), "a log brings all spaces back together");
+    }
+}
+
+#[test]
+fn disk_bytes_follow_the_range() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    let mut batch = Batch::new();
+    for place in 0u32..1_000 {
+        // What lz4 cannot shrink.
+        let value: Vec<u8> =
+            (0..1_000u32).map(|byte| (byte.wrapping_mul(2_654_435_761).wrapping_add(place * 97) >> 13) as u8).collect();
+        let value: Vec<u8> = value.iter().enumerate().map(|(at, byte)| byte ^ (at as u32 * place) as u8).collect();
+        batch.put(Space::Data, &place.to_be_bytes(), &[&value]);
+    }
+    engine.write(&batch, Durability::Unlogged).unwrap();
+    engine.flush().unwrap();
+    let all = engine.disk_bytes(Space::Data, b"", None).unwrap();
+    let half = engine.disk_bytes(Space::Data, b"", Some(&500u32.to_be_bytes())).unwrap();
+    assert!(all > 200_000, "{all}");
+    assert!(half > all / 4 && half < all * 3 / 4, "{half} of {all}");
+    assert_eq!(engine.disk_bytes(Space::Data, b"b", Some(b"a")).unwrap(), 0);
+    assert!(engine.disk_bytes_total().unwrap() >= all);
+}
