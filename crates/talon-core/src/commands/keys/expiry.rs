@@ -60,7 +60,9 @@ impl Conditions {
             } else if option.eq_ignore_ascii_case(b"LT") {
                 conditions.only_earlier = true;
             } else {
-                let option = String::from_utf8_lossy(option).replace(['\r', '\n'], " ");
+                // Redis quotes up to the first zero byte, with line ends made harmless.
+                let quoted = option.split(|byte| *byte == 0).next().unwrap_or_default();
+                let option = String::from_utf8_lossy(quoted).replace(['\r', '\n'], " ");
                 return Err(Refusal::from_string(format!("ERR Unsupported option {option}")));
             }
         }

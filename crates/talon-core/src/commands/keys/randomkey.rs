@@ -28,10 +28,12 @@ pub static RANDOMKEY: Command = Command {
 const FEW_KEYS: usize = 16;
 /// How often the choice is narrowed by another byte before the pick is made among the first few keys that remain.
 const LEVELS_MAX: usize = 64;
+/// How often a byte is picked until it is one that occurs. Then the next one that does is taken.
+const BRANCH_TRIES: usize = 16;
 
 /// Goes down the tree of key bytes: at each level it skips what all keys have in common, and picks one of the next bytes
 /// between the lowest and the highest that occur. So it touches a few dozen keys, however many there are. Its bias: a
-/// branch is as likely as its neighbour, however many keys either holds, and more likely after a gap among the bytes. Up
+/// branch is as likely as its neighbour, however many keys either holds; behind a wide gap among the bytes it is likelier. Up
 /// to [`FEW_KEYS`] keys in all there is none.
 fn execute(transaction: &mut Transaction<'_>, _args: &[Bytes]) -> Result<Reply, Error> {
     let mut prefix = Vec::new();
@@ -48,14 +50,20 @@ fn execute(transaction: &mut Transaction<'_>, _args: &[Bytes]) -> Result<Reply, 
         let lowest = few[usize::from(ends_here)][place];
         let highest = highest_byte(transaction, &prefix, lowest)?;
         let branches = u64::from(highest - lowest) + 1 + u64::from(ends_here);
-        let branch = transaction.random() % branches;
-        if ends_here && branch == branches - 1 {
-            return Ok(Reply::Bulk(few[0].clone()));
-        }
-        prefix.push(lowest + branch as u8);
-        // The byte itself may not occur; the next one that does is taken.
-        if let Some(next) = first_key(transaction, &prefix, prefix_end(&prefix[..place]).as_deref())? {
-            prefix[place] = next[place];
+        for tries_left in (0..BRANCH_TRIES).rev() {
+            let branch = transaction.random() % branches;
+            if ends_here && branch == branches - 1 {
+                return Ok(Reply::Bulk(few[0].clone()));
+            }
+            prefix.truncate(place);
+            let end = prefix_end(&prefix);
+            prefix.push(lowest + branch as u8);
+            let next = first_key(transaction, &prefix, end.as_deref())?;
+            let byte = next.map_or(highest, |key| key[place]);
+            if byte == prefix[place] || tries_left == 0 {
+                prefix[place] = byte;
+                break;
+            }
         }
         few = first_keys(transaction, &prefix)?;
     }
