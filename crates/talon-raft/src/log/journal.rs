@@ -13,8 +13,9 @@ use super::marks::Marks;
 use super::recovery::{Recovered, Segment, place};
 use crate::types::{Entry, LogId, Vote, encode_entry};
 
-/// A group is written when it has grown to this many bytes; what is larger by itself is written by itself.
-const GROUP_BYTES_MAX: usize = 1 << 20;
+/// A group is written when it has grown to this many bytes, or to a quarter of a segment; what is larger by itself is
+/// written by itself.
+const GROUP_BYTES_MAX: u64 = 1 << 20;
 
 /// Writes the log. After an error it must not be used again.
 pub(super) struct Journal {
@@ -135,8 +136,9 @@ impl Journal {
     fn record(&mut self, kind: Kind, parts: [&[u8]; 2]) -> Result<(u64, u64), LogError> {
         let header = format::record_header(kind, parts);
         let record_bytes = RECORD_HEADER_BYTES + parts[0].len() + parts[1].len();
-        let alone = record_bytes > GROUP_BYTES_MAX;
-        if alone || self.group.len() + record_bytes > GROUP_BYTES_MAX {
+        let group_bytes_max = GROUP_BYTES_MAX.min(self.segment_bytes / 4) as usize;
+        let alone = record_bytes > group_bytes_max;
+        if alone || self.group.len() + record_bytes > group_bytes_max {
             self.write_group(0)?;
         }
         if self.end + (self.group.len() + record_bytes) as u64 > self.room {
