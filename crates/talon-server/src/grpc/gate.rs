@@ -31,14 +31,12 @@ impl Gate {
                 Some(_) => Err(status(Code::Unauthenticated, Fate::NotApplied, "WRONGPASS invalid password")),
             },
             // A peer without an address is taken for a stranger.
-            None if self.protected_mode && !peer.is_some_and(|peer| peer.to_canonical().is_loopback()) => {
-                Err(status(
-                    Code::PermissionDenied,
-                    Fate::NotApplied,
-                    "DENIED this node is in protected mode: it has no password and takes requests from its own \
+            None if self.protected_mode && !peer.is_some_and(|peer| peer.to_canonical().is_loopback()) => Err(status(
+                Code::PermissionDenied,
+                Fate::NotApplied,
+                "DENIED this node is in protected mode: it has no password and takes requests from its own \
                      machine only. Set requirepass, or protected_mode = false if its network is safe.",
-                ))
-            }
+            )),
             None => Ok(()),
         }
     }
@@ -91,7 +89,9 @@ mod tests {
         assert!(gate.check(stranger(), &binary).is_ok());
 
         let gate = Gate::new(Some(Secret::new("sesame")), true);
-        for metadata in [with("authorization", "Bearer sesame"), with("authorization", "bearer sesame"), with("password", "sesame")] {
+        for metadata in
+            [with("authorization", "Bearer sesame"), with("authorization", "bearer sesame"), with("password", "sesame")]
+        {
             assert!(gate.check(stranger(), &metadata).is_ok());
         }
         let wrong = ["Bearer sesam", "Bearer sesamee", "Bearer ", "Bear", "Basic sesame", "Bearer sesamesesame"];

@@ -274,10 +274,7 @@ impl<D: Database> Kv for KvDoor<D> {
         count(self.read(request, typed::disk_space()).await?)
     }
 
-    async fn create_snapshot(
-        &self,
-        request: Request<v1::CreateSnapshotRequest>,
-    ) -> Answer<v1::CreateSnapshotResponse> {
+    async fn create_snapshot(&self, request: Request<v1::CreateSnapshotRequest>) -> Answer<v1::CreateSnapshotResponse> {
         let deadline = self.door.deadline(request.metadata());
         let v1::CreateSnapshotRequest { ttl_ms, consistency } = request.into_inner();
         let ttl = self.snapshot_ttl(ttl_ms)?;
@@ -310,10 +307,7 @@ impl<D: Database> Kv for KvDoor<D> {
         Ok(Response::new(scans::run(&self.door, view, Wanted::prefix(prefix, offset, limit))?))
     }
 
-    async fn extend_snapshot(
-        &self,
-        request: Request<v1::ExtendSnapshotRequest>,
-    ) -> Answer<v1::ExtendSnapshotResponse> {
+    async fn extend_snapshot(&self, request: Request<v1::ExtendSnapshotRequest>) -> Answer<v1::ExtendSnapshotResponse> {
         let v1::ExtendSnapshotRequest { id, ttl_ms } = request.into_inner();
         let ttl = self.snapshot_ttl(ttl_ms)?;
         if !self.door.snapshots.extend(id, ttl) {

@@ -79,9 +79,9 @@ pub(super) fn run<D: Database, P: Page>(
     view: Arc<dyn PointInTime>,
     wanted: Wanted,
 ) -> Result<Pages<P>, Status> {
-    let place = Arc::clone(&door.scans).try_acquire_owned().map_err(|_| {
-        status::status(Code::ResourceExhausted, Fate::NotApplied, "BUSY too many scans are running")
-    })?;
+    let place = Arc::clone(&door.scans)
+        .try_acquire_owned()
+        .map_err(|_| status::status(Code::ResourceExhausted, Fate::NotApplied, "BUSY too many scans are running"))?;
     let (pages, stream) = mpsc::channel(1);
     let door = Arc::clone(door);
     tokio::spawn(async move {

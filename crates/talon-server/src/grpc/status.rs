@@ -165,7 +165,8 @@ fn refusal_code(line: &str) -> Code {
         Code::NotFound
     } else if line.starts_with("WRONGTYPE ") {
         Code::FailedPrecondition
-    } else if ["overflow", "out of range", "NaN or Infinity", "exceeds maximum"].iter().any(|part| line.contains(part)) {
+    } else if ["overflow", "out of range", "NaN or Infinity", "exceeds maximum"].iter().any(|part| line.contains(part))
+    {
         Code::OutOfRange
     } else {
         Code::InvalidArgument
@@ -222,9 +223,11 @@ mod tests {
             role: MemberRole::Voter,
             matched_index: None,
         };
-        assert_eq!(from_denied(&Denied::NotLeader { leader: leader.clone() }).metadata()[LEADER], "[::1]:7380");
+        let status = from_denied(&Denied::NotLeader { leader: leader.clone() });
+        assert_eq!(status.metadata().get(LEADER).expect("a leader"), "[::1]:7380");
         leader.host = "two.example".into();
-        assert_eq!(not_leader(Some(&leader)).metadata()[LEADER], "two.example:7380");
+        let status = not_leader(Some(&leader));
+        assert_eq!(status.metadata().get(LEADER).expect("a leader"), "two.example:7380");
         assert!(not_leader(None).metadata().get(LEADER).is_none());
     }
 
