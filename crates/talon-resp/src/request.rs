@@ -144,6 +144,11 @@ impl RequestDecoder {
         self.args_bytes
     }
 
+    /// Whether a large word is under way, for which exactly enough room has been reserved: reserving more would move it.
+    pub fn has_reserved(&self) -> bool {
+        self.bulk.is_some_and(|bulk| bulk >= LARGE_BULK_BYTES)
+    }
+
     /// The next complete request at the beginning of `buffer`; `None` = more bytes have to be read first.
     ///
     /// # Errors

@@ -1,0 +1,226 @@
+//! `CLIENT …`: connections about themselves and each other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use talon_core::error::SYNTAX;
+use talon_core::{Flag, Group, Refusal, Reply};
+use talon_resp::parse_integer;
+
+use super::{help, lossy, text};
+use crate::resp::clients::Client;
+use crate::resp::session::Context;
+use crate::resp::table::{Action, ServerCommand, facts, now};
+
+const OWN: &[Flag] = &[Flag::Noscript, Flag::Loading, Flag::Stale];
+const ADMIN: &[Flag] = &[Flag::Admin, Flag::Noscript, Flag::Loading, Flag::Stale];
+
+/// The rows of this family.
+pub(super) static ROWS: &[ServerCommand] = &[ServerCommand {
+    facts: facts("client", -2, &[], Group::Connection, "2.4.0", "A container for commands about connections."),
+    action: Action::Container { rows: SUBCOMMANDS, bare: None },
+}];
+
+static SUBCOMMANDS: &[ServerCommand] = &[
+    now(facts("client|id", 2, OWN, Group::Connection, "5.0.0", "Answers this connection's number."), |context, _| {
+        Ok(Reply::Integer(context.session.client.id as i64))
+    }),
+    now(
+        facts("client|getname", 2, OWN, Group::Connection, "2.6.9", "Answers this connection's name."),
+        |context, _| {
+            let name = context.session.client.profile().name.clone();
+            Ok(if name.is_empty() { Reply::Null } else { text(name) })
+        },
+    ),
+    now(facts("client|setname", 3, OWN, Group::Connection, "2.6.9", "Names this connection."), |context, args| {
+        set_name(context, &args[1]).map(|()| Reply::Ok)
+    }),
+    now(
+        facts("client|setinfo", 4, OWN, Group::Connection, "7.2.0", "Tells the client library's name or version."),
+        set_info,
+    ),
+    now(facts("client|info", 2, OWN, Group::Connection, "6.2.0", "Describes this connection."), |context, _| {
+        Ok(Reply::Verbatim(context.session.client.line() + "\n"))
+    }),
+    now(facts("client|list", -2, ADMIN, Group::Connection, "2.4.0", "Describes all connections."), list),
+    now(facts("client|kill", -3, ADMIN, Group::Connection, "2.4.0", "Closes connections."), kill),
+    now(
+        facts("client|reply", 3, OWN, Group::Connection, "3.2.0", "Switches replies to this connection on or off."),
+        reply,
+    ),
+    now(
+        facts("client|no-evict", 3, ADMIN, Group::Connection, "7.0.0", "Accepted: Talon evicts no connections."),
+        |context, args| {
+            let on = on_or_off(&args[1])?;
+            context.session.client.profile().no_evict = on;
+            Ok(Reply::Ok)
+        },
+    ),
+    now(
+        facts("client|no-touch", 3, OWN, Group::Connection, "7.2.0", "Accepted: Talon keeps no access times."),
+        |_, args| on_or_off(&args[1]).map(|_| Reply::Ok),
+    ),
+    now(
+        facts("client|help", 2, &[Flag::Loading, Flag::Stale], Group::Connection, "5.0.0", "Lists the subcommands."),
+        |_, _| Ok(help("CLIENT", SUBCOMMANDS)),
+    ),
+];
+
+fn on_or_off(arg: &Bytes) -> Result<bool, Refusal> {
+    match arg {
+        arg if arg.eq_ignore_ascii_case(b"on") => Ok(true),
+        arg if arg.eq_ignore_ascii_case(b"off") => Ok(false),
+        _ => Err(SYNTAX),
+    }
+}
+
+/// Printable ASCII without spaces, as Redis wants names.
+fn plain(arg: &[u8]) -> Option<String> {
+    if !arg.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
+        return None;
+    }
+    String::from_utf8(arg.to_vec()).ok()
+}
+
+pub(super) fn set_name(context: &mut Context<'_>, name: &[u8]) -> Result<(), Refusal> {
+    let name =
+        plain(name).ok_or(Refusal::new("ERR Client names cannot contain spaces, newlines or special characters."))?;
+    context.session.client.profile().name = name;
+    Ok(())
+}
+
+fn set_info(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
+    let value = plain(&args[2]);
+    let refusal =
+        |what: &str| Refusal::from_string(format!("ERR {what} cannot contain spaces, newlines or special characters."));
+    let mut profile = context.session.client.profile();
+    match &args[1] {
+        option if option.eq_ignore_ascii_case(b"lib-name") => {
+            profile.library = value.ok_or_else(|| refusal("lib-name"))?;
+        }
+        option if option.eq_ignore_ascii_case(b"lib-ver") => {
+            profile.library_version = value.ok_or_else(|| refusal("lib-ver"))?;
+        }
+        option => return Err(Refusal::from_string(format!("ERR Unrecognized option '{}'", lossy(option)))),
+    }
+    Ok(Reply::Ok)
+}
+
+fn reply(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
+    let session = &mut *context.session;
+    match &args[1] {
+        mode if mode.eq_ignore_ascii_case(b"on") => session.mute = false,
+        mode if mode.eq_ignore_ascii_case(b"off") => session.mute = true,
+        mode if mode.eq_ignore_ascii_case(b"skip") => {
+            session.mute_this = true;
+            session.mute_next = !session.mute;
+        }
+        _ => return Err(SYNTAX),
+    }
+    Ok(Reply::Ok)
+}
+
+fn list(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
+    let mut clients = context.shared.clients.all();
+    match &args[1..] {
+        [] => {}
+        [option, kind] if option.eq_ignore_ascii_case(b"type") => {
+            if !client_type(kind)? {
+                clients.clear();
+            }
+        }
+        [option, ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
+            let ids: Vec<i64> = ids
+                .iter()
+                .map(|id| parse_integer(id).filter(|id| *id > 0).ok_or(Refusal::new("ERR Invalid client ID")))
+                .collect::<Result<_, _>>()?;
+            clients.retain(|client| ids.contains(&(client.id as i64)));
+        }
+        _ => return Err(SYNTAX),
+    }
+    Ok(Reply::Verbatim(clients.iter().map(|client| client.line() + "\n").collect()))
+}
+
+/// Whether ordinary connections are of this type; Talon's front door has no others.
+fn client_type(kind: &Bytes) -> Result<bool, Refusal> {
+    match kind.to_ascii_lowercase().as_slice() {
+        b"normal" => Ok(true),
+        b"master" | b"replica" | b"slave" | b"pubsub" => Ok(false),
+        _ => Err(Refusal::from_string(format!("ERR Unknown client type '{}'", lossy(kind)))),
+    }
+}
+
+/// Which connections CLIENT KILL means.
+#[derive(Default)]
+struct Wanted {
+    id: Option<i64>,
+    address: Option<String>,
+    local: Option<String>,
+    nobody: bool,
+    keep_own: bool,
+}
+
+impl Wanted {
+    fn fits(&self, client: &Client, own: u64) -> bool {
+        let same = |wanted: &Option<String>, address: SocketAddr| {
+            wanted.as_ref().is_none_or(|wanted| *wanted == address.to_string())
+        };
+        !self.nobody
+            && self.id.is_none_or(|id| id == client.id as i64)
+            && same(&self.address, client.address)
+            && same(&self.local, client.local)
+            && !(self.keep_own && client.id == own)
+    }
+}
+
+fn kill(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
+    let mut wanted = Wanted { keep_own: true, ..Wanted::default() };
+    let old_form = args.len() == 2;
+    if old_form {
+        wanted = Wanted { address: Some(lossy(&args[1])), ..Wanted::default() };
+    } else {
+        let mut rest = &args[1..];
+        while let [option, value, after @ ..] = rest {
+            match option.to_ascii_lowercase().as_slice() {
+                b"id" => {
+                    let id = parse_integer(value).filter(|id| *id > 0);
+                    wanted.id = Some(id.ok_or(Refusal::new("ERR client-id should be greater than 0"))?);
+                }
+                b"addr" => wanted.address = Some(lossy(value)),
+                b"laddr" => wanted.local = Some(lossy(value)),
+                b"type" => wanted.nobody |= !client_type(value)?,
+                b"user" if &value[..] == b"default" => {}
+                b"user" => {
+                    return Err(Refusal::from_string(format!("ERR No such user '{}'", lossy(value))));
+                }
+                b"skipme" => match value.to_ascii_lowercase().as_slice() {
+                    b"yes" => wanted.keep_own = true,
+                    b"no" => wanted.keep_own = false,
+                    _ => return Err(SYNTAX),
+                },
+                _ => return Err(SYNTAX),
+            }
+            rest = after;
+        }
+        if !rest.is_empty() {
+            return Err(SYNTAX);
+        }
+    }
+    let own = context.session.client.id;
+    let victims: Vec<Arc<Client>> =
+        context.shared.clients.all().into_iter().filter(|client| wanted.fits(client, own)).collect();
+    for victim in &victims {
+        if victim.id == own {
+            // Answered first.
+            context.session.closing = true;
+        } else {
+            victim.kill.cancel();
+        }
+    }
+    match (old_form, victims.len()) {
+        (true, 0) => Err(Refusal::new("ERR No such client")),
+        (true, _) => Ok(Reply::Ok),
+        (false, count) => Ok(Reply::Integer(count as i64)),
+    }
+}

@@ -1,0 +1,146 @@
+//! `CLUSTER …`: one shard that owns every slot; the leader is its master.
+
+use std::fmt::Write;
+
+use bytes::Bytes;
+use talon_core::{Flag, Group, Member, Refusal, Reply, Status};
+use talon_resp::parse_integer;
+
+use super::connection::clustered;
+use super::{help, text};
+use crate::resp::session::Context;
+use crate::resp::slot::{SLOTS, key_slot};
+use crate::resp::table::{Action, ServerCommand, facts, now};
+use crate::resp::topology::{self, node_name};
+
+const STALE: &[Flag] = &[Flag::Stale];
+
+/// The rows of this family.
+pub(super) static ROWS: &[ServerCommand] = &[ServerCommand {
+    facts: facts("cluster", -2, &[], Group::Cluster, "3.0.0", "A container for commands about the cluster."),
+    action: Action::Container { rows: SUBCOMMANDS, bare: None },
+}];
+
+static SUBCOMMANDS: &[ServerCommand] = &[
+    now(facts("cluster|slots", 2, STALE, Group::Cluster, "3.0.0", "Answers which nodes serve the slots."), slots),
+    now(facts("cluster|shards", 2, STALE, Group::Cluster, "7.0.0", "Answers the one shard with its nodes."), shards),
+    now(facts("cluster|nodes", 2, STALE, Group::Cluster, "3.0.0", "Answers all nodes, one a line."), nodes),
+    now(facts("cluster|info", 2, STALE, Group::Cluster, "3.0.0", "Tells the cluster's state."), info),
+    now(facts("cluster|myid", 2, STALE, Group::Cluster, "3.0.0", "Answers this node's name."), |context, _| {
+        clustered(context)?;
+        Ok(text(node_name(&context.status, context.status.node_id)))
+    }),
+    now(facts("cluster|keyslot", 3, STALE, Group::Cluster, "3.0.0", "Answers the slot of a key."), |context, args| {
+        clustered(context)?;
+        Ok(Reply::Integer(i64::from(key_slot(&args[1]))))
+    }),
+    now(
+        facts(
+            "cluster|countkeysinslot",
+            3,
+            STALE,
+            Group::Cluster,
+            "3.0.0",
+            "Answers 0 for any slot: keys are not kept by slot, and slots never move.",
+        ),
+        |context, args| {
+            clustered(context)?;
+            let slot = parse_integer(&args[1]).filter(|slot| (0..i64::from(SLOTS)).contains(slot));
+            slot.map(|_| Reply::Integer(0)).ok_or(Refusal::new("ERR Invalid slot"))
+        },
+    ),
+    now(
+        facts("cluster|help", 2, &[Flag::Loading, Flag::Stale], Group::Cluster, "5.0.0", "Lists the subcommands."),
+        |_, _| Ok(help("CLUSTER", SUBCOMMANDS)),
+    ),
+];
+
+fn slots(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+    clustered(context)?;
+    let status = &context.status;
+    if status.leader().is_none() {
+        return Ok(Reply::Array(vec![]));
+    }
+    let mut range = vec![Reply::Integer(0), Reply::Integer(i64::from(SLOTS) - 1)];
+    range.extend(topology::leader_first(status).map(|member| {
+        Reply::Array(vec![
+            text(member.host.clone()),
+            Reply::Integer(i64::from(member.resp_port)),
+            text(node_name(status, member.id)),
+            Reply::Array(vec![]),
+        ])
+    }));
+    Ok(Reply::Array(vec![Reply::Array(range)]))
+}
+
+fn shards(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+    clustered(context)?;
+    let status = &context.status;
+    let slots = match status.leader() {
+        Some(_) => vec![Reply::Integer(0), Reply::Integer(i64::from(SLOTS) - 1)],
+        None => vec![],
+    };
+    let nodes = topology::leader_first(status).map(|member| {
+        let leads = Some(member.id) == status.leader_id;
+        Reply::Map(vec![
+            (Reply::bulk("id"), text(node_name(status, member.id))),
+            (Reply::bulk("port"), Reply::Integer(i64::from(member.resp_port))),
+            (Reply::bulk("ip"), text(member.host.clone())),
+            (Reply::bulk("endpoint"), text(member.host.clone())),
+            (Reply::bulk("role"), Reply::bulk(if leads { "master" } else { "replica" })),
+            (Reply::bulk("replication-offset"), Reply::Integer(offset(status, member) as i64)),
+            (Reply::bulk("health"), Reply::bulk("online")),
+        ])
+    });
+    Ok(Reply::Array(vec![Reply::Map(vec![
+        (Reply::bulk("slots"), Reply::Array(slots)),
+        (Reply::bulk("nodes"), Reply::Array(nodes.collect())),
+    ])]))
+}
+
+/// How far a member's log is, as far as this node knows.
+fn offset(status: &Status, member: &Member) -> u64 {
+    if member.id == status.node_id { status.last_log_index } else { member.matched_index.unwrap_or(0) }
+}
+
+fn nodes(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+    clustered(context)?;
+    let status = &context.status;
+    let master = status.leader_id.map_or_else(|| "-".to_owned(), |id| node_name(status, id));
+    let mut out = String::new();
+    for member in topology::leader_first(status) {
+        let leads = Some(member.id) == status.leader_id;
+        let own = if member.id == status.node_id { "myself," } else { "" };
+        let (flag, follows) = if leads { ("master", "-") } else { ("slave", master.as_str()) };
+        // Writing to a string cannot fail.
+        let _ = write!(
+            out,
+            "{} {}:{}@{} {own}{flag} {follows} 0 0 {} connected",
+            node_name(status, member.id),
+            member.host,
+            member.resp_port,
+            member.raft_port,
+            status.term,
+        );
+        if leads {
+            let _ = write!(out, " 0-{}", SLOTS - 1);
+        }
+        out.push('\n');
+    }
+    Ok(Reply::Verbatim(out))
+}
+
+fn info(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+    clustered(context)?;
+    let status = &context.status;
+    let led = status.leader().is_some();
+    let slots = if led { SLOTS } else { 0 };
+    let lines = [
+        format!("cluster_enabled:1\r\ncluster_state:{}", if led { "ok" } else { "fail" }),
+        format!("cluster_slots_assigned:{SLOTS}\r\ncluster_slots_ok:{slots}"),
+        format!("cluster_slots_pfail:0\r\ncluster_slots_fail:{}", SLOTS - slots),
+        format!("cluster_known_nodes:{}\r\ncluster_size:1", status.members.len()),
+        format!("cluster_current_epoch:{0}\r\ncluster_my_epoch:{0}", status.term),
+    ];
+    Ok(Reply::Verbatim(lines.join("\r\n") + "\r\n"))
+}

@@ -1,0 +1,307 @@
+//! The text of `INFO`.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use talon_core::{Reply, Request, Status};
+
+use crate::resp::session::Shared;
+use crate::resp::topology;
+
+/// The Redis whose behaviour is followed.
+pub(crate) const REDIS_VERSION: &str = "7.0.15";
+
+/// What to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sections(BTreeSet<Section>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Section {
+    Server,
+    Clients,
+    Memory,
+    Persistence,
+    Stats,
+    Replication,
+    Cpu,
+    Commandstats,
+    Errorstats,
+    Cluster,
+    Keyspace,
+    Talon,
+}
+
+impl Section {
+    const ALL: [Section; 12] = [
+        Section::Server,
+        Section::Clients,
+        Section::Memory,
+        Section::Persistence,
+        Section::Stats,
+        Section::Replication,
+        Section::Cpu,
+        Section::Commandstats,
+        Section::Errorstats,
+        Section::Cluster,
+        Section::Keyspace,
+        Section::Talon,
+    ];
+
+    const fn title(self) -> &'static str {
+        match self {
+            Section::Server => "Server",
+            Section::Clients => "Clients",
+            Section::Memory => "Memory",
+            Section::Persistence => "Persistence",
+            Section::Stats => "Stats",
+            Section::Replication => "Replication",
+            Section::Cpu => "CPU",
+            Section::Commandstats => "Commandstats",
+            Section::Errorstats => "Errorstats",
+            Section::Cluster => "Cluster",
+            Section::Keyspace => "Keyspace",
+            Section::Talon => "Talon",
+        }
+    }
+
+    /// Told without being asked for.
+    fn is_default(self) -> bool {
+        self != Section::Commandstats
+    }
+}
+
+/// What is asked for, and the request that counts the keys if that is needed: by name it is always counted, otherwise
+/// only when the last count is old.
+pub(crate) fn plan(args: &[Bytes], shared: &Shared) -> (Sections, Option<Request>) {
+    let mut sections = BTreeSet::new();
+    let mut by_name = false;
+    if args.is_empty() {
+        sections.extend(Section::ALL.into_iter().filter(|section| section.is_default()));
+    }
+    for arg in args {
+        match arg.to_ascii_lowercase().as_slice() {
+            b"default" => sections.extend(Section::ALL.into_iter().filter(|section| section.is_default())),
+            b"all" | b"everything" => sections.extend(Section::ALL),
+            name => {
+                let named =
+                    Section::ALL.into_iter().filter(|section| section.title().as_bytes().eq_ignore_ascii_case(name));
+                sections.extend(named);
+                by_name |= name == b"keyspace";
+            }
+        }
+    }
+    let counts = sections.contains(&Section::Keyspace) && (by_name || shared.recent_key_count().is_none());
+    let count = counts.then(|| talon_core::commands::lookup(b"dbsize")).flatten();
+    (Sections(sections), count.map(|command| Request::new(command, vec![])))
+}
+
+/// The whole text.
+pub(crate) fn render(sections: &Sections, shared: &Shared, status: &Status) -> Reply {
+    let mut out = String::new();
+    for section in &sections.0 {
+        if !out.is_empty() {
+            out.push_str("\r\n");
+        }
+        let _ = write!(out, "# {}\r\n", section.title());
+        let mut lines = Lines(&mut out);
+        match section {
+            Section::Server => server(&mut lines, shared, status),
+            Section::Clients => clients(&mut lines, shared),
+            Section::Memory => memory(&mut lines),
+            Section::Persistence => persistence(&mut lines, status),
+            Section::Stats => stats(&mut lines, shared),
+            Section::Replication => replication(&mut lines, status),
+            Section::Cpu => cpu(&mut lines),
+            Section::Commandstats => command_stats(&mut lines, shared),
+            Section::Errorstats => {
+                for (prefix, count) in shared.metrics.errors() {
+                    lines.put(&format!("errorstat_{prefix}"), format_args!("count={count}"));
+                }
+            }
+            Section::Cluster => lines.put("cluster_enabled", u8::from(status.clustered)),
+            Section::Keyspace => match shared.recent_key_count() {
+                Some(keys) if keys > 0 => lines.put("db0", format_args!("keys={keys},expires=0,avg_ttl=0")),
+                _ => {}
+            },
+            Section::Talon => talon(&mut lines, shared, status),
+        }
+    }
+    Reply::Verbatim(out)
+}
+
+struct Lines<'a>(&'a mut String);
+
+impl Lines<'_> {
+    fn put(&mut self, name: &str, value: impl std::fmt::Display) {
+        // Writing to a string cannot fail.
+        let _ = write!(self.0, "{name}:{value}\r\n");
+    }
+}
+
+fn server(lines: &mut Lines<'_>, shared: &Shared, status: &Status) {
+    let uptime_s = shared.started.elapsed().as_secs();
+    lines.put("redis_version", REDIS_VERSION);
+    lines.put("talon_version", env!("CARGO_PKG_VERSION"));
+    lines.put("redis_mode", if status.clustered { "cluster" } else { "standalone" });
+    lines.put("os", std::env::consts::OS);
+    lines.put("arch_bits", usize::BITS);
+    lines.put("process_id", std::process::id());
+    lines.put("run_id", topology::node_name(status, status.node_id));
+    lines.put("tcp_port", shared.port);
+    lines.put("uptime_in_seconds", uptime_s);
+    lines.put("uptime_in_days", uptime_s / 86_400);
+}
+
+fn clients(lines: &mut Lines<'_>, shared: &Shared) {
+    lines.put("connected_clients", shared.clients.count());
+    lines.put("maxclients", shared.clients_max.load(Ordering::Relaxed));
+    lines.put("blocked_clients", 0);
+}
+
+fn memory(lines: &mut Lines<'_>) {
+    let resident = resident_bytes();
+    lines.put("used_memory", resident);
+    lines.put("used_memory_human", human(resident));
+    lines.put("used_memory_rss", resident);
+    lines.put("used_memory_rss_human", human(resident));
+    lines.put("maxmemory", 0);
+    lines.put("maxmemory_human", "0B");
+    lines.put("maxmemory_policy", "noeviction");
+}
+
+/// What the system counts as this process's memory; 0 where it does not tell.
+fn resident_bytes() -> u64 {
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+            line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+        })
+        .map_or(0, |kilobytes| kilobytes * 1024)
+}
+
+fn human(bytes: u64) -> String {
+    let bytes_float = bytes as f64;
+    match bytes {
+        0..1024 => format!("{bytes}B"),
+        1024..1_048_576 => format!("{:.2}K", bytes_float / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.2}M", bytes_float / 1_048_576.0),
+        _ => format!("{:.2}G", bytes_float / 1_073_741_824.0),
+    }
+}
+
+fn persistence(lines: &mut Lines<'_>, status: &Status) {
+    lines.put("loading", u8::from(!status.serving));
+    lines.put("async_loading", 0);
+    lines.put("rdb_changes_since_last_save", 0);
+    lines.put("rdb_bgsave_in_progress", 0);
+    lines.put("rdb_last_bgsave_status", "ok");
+    lines.put("aof_enabled", 1);
+    lines.put("aof_rewrite_in_progress", 0);
+    lines.put("aof_last_bgrewrite_status", "ok");
+    lines.put("aof_last_write_status", "ok");
+}
+
+fn stats(lines: &mut Lines<'_>, shared: &Shared) {
+    let metrics = &shared.metrics;
+    for (name, counter) in [
+        ("total_connections_received", &metrics.connections_received),
+        ("total_commands_processed", &metrics.commands_processed),
+        ("total_net_input_bytes", &metrics.bytes_in),
+        ("total_net_output_bytes", &metrics.bytes_out),
+        ("rejected_connections", &metrics.connections_rejected),
+    ] {
+        lines.put(name, counter.load(Ordering::Relaxed));
+    }
+    lines.put("total_error_replies", metrics.errors().values().sum::<u64>());
+    lines.put("evicted_keys", 0);
+}
+
+fn replication(lines: &mut Lines<'_>, status: &Status) {
+    if topology::leads(status) {
+        lines.put("role", "master");
+        lines.put("connected_slaves", topology::followers(status).count());
+        for (place, member) in topology::followers(status).enumerate() {
+            let offset = member.matched_index.unwrap_or(0);
+            lines.put(
+                &format!("slave{place}"),
+                format_args!("ip={},port={},state=online,offset={offset},lag=0", member.host, member.resp_port),
+            );
+        }
+    } else {
+        lines.put("role", "slave");
+        let leader = status.leader();
+        lines.put("master_host", leader.map_or("", |leader| leader.host.as_str()));
+        lines.put("master_port", leader.map_or(0, |leader| leader.resp_port));
+        lines.put("master_link_status", if topology::link_up(status) { "up" } else { "down" });
+        lines.put("master_last_io_seconds_ago", status.heard_from_leader_ms / 1000);
+        lines.put("master_sync_in_progress", u8::from(!status.serving));
+        lines.put("slave_read_repl_offset", status.last_log_index);
+        lines.put("slave_repl_offset", status.applied_index);
+        lines.put("slave_priority", 100);
+        lines.put("slave_read_only", 1);
+        lines.put("replica_announced", 1);
+        lines.put("connected_slaves", 0);
+    }
+    lines.put("master_failover_state", "no-failover");
+    lines.put("master_replid", topology::replication_name(status));
+    lines.put("master_repl_offset", if topology::leads(status) { status.last_log_index } else { status.applied_index });
+}
+
+fn cpu(lines: &mut Lines<'_>) {
+    // utime and stime are the 14th and 15th fields, in ticks of 10 ms; the name before them may hold spaces.
+    let ticks = std::fs::read_to_string("/proc/self/stat").ok().and_then(|text| {
+        let (_, after_name) = text.rsplit_once(')')?;
+        let mut fields = after_name.split_whitespace().skip(11);
+        let user: u64 = fields.next()?.parse().ok()?;
+        let system: u64 = fields.next()?.parse().ok()?;
+        Some((user, system))
+    });
+    let (user, system) = ticks.unwrap_or_default();
+    lines.put("used_cpu_sys", format_args!("{:.6}", system as f64 / 100.0));
+    lines.put("used_cpu_user", format_args!("{:.6}", user as f64 / 100.0));
+}
+
+fn command_stats(lines: &mut Lines<'_>, shared: &Shared) {
+    for (name, counters) in shared.metrics.commands() {
+        let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let (calls, usec) = (read(&counters.calls), read(&counters.usec));
+        let (rejected, failed) = (read(&counters.rejected), read(&counters.failed));
+        if calls + rejected == 0 {
+            continue;
+        }
+        let each = usec as f64 / calls.max(1) as f64;
+        lines.put(
+            &format!("cmdstat_{name}"),
+            format_args!(
+                "calls={calls},usec={usec},usec_per_call={each:.2},rejected_calls={rejected},failed_calls={failed}"
+            ),
+        );
+    }
+}
+
+fn talon(lines: &mut Lines<'_>, shared: &Shared, status: &Status) {
+    lines.put("talon_node_id", status.node_id);
+    lines.put("talon_cluster_id", &status.cluster_id);
+    lines.put("talon_leader_id", status.leader_id.map_or_else(String::new, |id| id.to_string()));
+    lines.put("talon_term", status.term);
+    lines.put("talon_members", status.members.len());
+    lines.put("talon_serving", u8::from(status.serving));
+    lines.put("talon_applied_index", status.applied_index);
+    lines.put("talon_committed_index", status.committed_index);
+    lines.put("talon_last_log_index", status.last_log_index);
+    lines.put("talon_first_log_index", status.first_log_index);
+    lines.put("talon_clock_ms", status.clock_ms);
+    lines.put("talon_heard_from_leader_ms", status.heard_from_leader_ms);
+    let metrics = &shared.metrics;
+    for (name, counter) in [
+        ("talon_batches", &metrics.batches),
+        ("talon_protocol_errors", &metrics.protocol_errors),
+        ("talon_connections_cut", &metrics.connections_cut),
+        ("talon_connections_demoted", &metrics.connections_demoted),
+    ] {
+        lines.put(name, counter.load(Ordering::Relaxed));
+    }
+}

@@ -1,0 +1,148 @@
+//! `SENTINEL …`: every node answers what clients ask Sentinels, about the one cluster there is.
+
+use bytes::Bytes;
+use talon_core::{Flag, Group, Member, MemberRole, Refusal, Reply, Status};
+
+use super::{help, text};
+use crate::resp::session::Context;
+use crate::resp::table::{Action, ServerCommand, facts, now};
+use crate::resp::topology::{self, node_name};
+
+const OWN: &[Flag] = &[Flag::Noscript, Flag::Loading, Flag::Stale];
+
+/// The rows of this family.
+pub(super) static ROWS: &[ServerCommand] = &[ServerCommand {
+    facts: facts("sentinel", -2, OWN, Group::Server, "2.8.4", "A container for what clients ask Sentinels."),
+    action: Action::Container { rows: SUBCOMMANDS, bare: None },
+}];
+
+static SUBCOMMANDS: &[ServerCommand] = &[
+    now(
+        facts("sentinel|get-master-addr-by-name", 3, OWN, Group::Server, "2.8.4", "Answers where the leader is."),
+        |context, args| {
+            let leader = context.status.leader().filter(|_| is_ours(context, &args[1]));
+            Ok(leader.map_or(Reply::NullArray, |leader| {
+                Reply::Array(vec![text(leader.host.clone()), text(leader.resp_port.to_string())])
+            }))
+        },
+    ),
+    now(
+        facts("sentinel|masters", 2, OWN, Group::Server, "2.8.4", "Describes the leader, in a list of one."),
+        |context, _| Ok(Reply::Array(master(context).into_iter().collect())),
+    ),
+    now(facts("sentinel|master", 3, OWN, Group::Server, "2.8.4", "Describes the leader."), |context, args| {
+        known(context, &args[1])?;
+        master(context).ok_or(NO_MASTER)
+    }),
+    now(facts("sentinel|replicas", 3, OWN, Group::Server, "5.0.0", "Describes the followers."), replicas),
+    now(facts("sentinel|slaves", 3, OWN, Group::Server, "2.8.0", "Describes the followers."), replicas),
+    now(
+        facts("sentinel|sentinels", 3, OWN, Group::Server, "2.8.4", "Describes the other nodes as Sentinels."),
+        |context, args| {
+            known(context, &args[1])?;
+            let status = &context.status;
+            let others = status.members.iter().filter(|member| member.id != status.node_id);
+            Ok(Reply::Array(others.map(|member| Reply::Map(fields(&basics(status, member, "sentinel")))).collect()))
+        },
+    ),
+    now(facts("sentinel|myid", 2, OWN, Group::Server, "6.2.0", "Answers this node's name."), |context, _| {
+        Ok(text(node_name(&context.status, context.status.node_id)))
+    }),
+    now(
+        facts("sentinel|ckquorum", 3, OWN, Group::Server, "2.8.4", "Tells whether a leader can be elected."),
+        check_quorum,
+    ),
+    now(facts("sentinel|help", 2, OWN, Group::Server, "6.2.0", "Lists the subcommands."), |_, _| {
+        Ok(help("SENTINEL", SUBCOMMANDS))
+    }),
+];
+
+const NO_MASTER: Refusal = Refusal::new("ERR No such master with that name");
+
+fn is_ours(context: &Context<'_>, name: &Bytes) -> bool {
+    context.shared.settings.sentinel_name.as_bytes() == &name[..]
+}
+
+fn known(context: &Context<'_>, name: &Bytes) -> Result<(), Refusal> {
+    if is_ours(context, name) { Ok(()) } else { Err(NO_MASTER) }
+}
+
+fn voters(status: &Status) -> usize {
+    status.members.iter().filter(|member| member.role == MemberRole::Voter).count()
+}
+
+type Fields = Vec<(&'static str, String)>;
+
+fn fields(fields: &Fields) -> Vec<(Reply, Reply)> {
+    fields.iter().map(|(name, value)| (Reply::bulk(name), text(value.clone()))).collect()
+}
+
+/// What Sentinels say of anyone.
+fn basics(status: &Status, member: &Member, flags: &str) -> Fields {
+    vec![
+        ("name", format!("{}:{}", member.host, member.resp_port)),
+        ("ip", member.host.clone()),
+        ("port", member.resp_port.to_string()),
+        ("runid", node_name(status, member.id)),
+        ("flags", flags.to_owned()),
+        ("link-pending-commands", "0".to_owned()),
+        ("link-refcount", "1".to_owned()),
+        ("last-ping-sent", "0".to_owned()),
+        ("last-ok-ping-reply", "0".to_owned()),
+        ("last-ping-reply", "0".to_owned()),
+        ("down-after-milliseconds", "5000".to_owned()),
+    ]
+}
+
+fn master(context: &Context<'_>) -> Option<Reply> {
+    let status = &context.status;
+    let leader = status.leader()?;
+    let mut all = basics(status, leader, "master");
+    if let Some((_, name)) = all.first_mut() {
+        *name = context.shared.settings.sentinel_name.clone();
+    }
+    all.extend([
+        ("info-refresh", "0".to_owned()),
+        ("role-reported", "master".to_owned()),
+        ("role-reported-time", "0".to_owned()),
+        ("config-epoch", status.term.to_string()),
+        ("num-slaves", topology::followers(status).count().to_string()),
+        ("num-other-sentinels", status.members.len().saturating_sub(1).to_string()),
+        ("quorum", (voters(status) / 2 + 1).to_string()),
+        ("failover-timeout", "60000".to_owned()),
+        ("parallel-syncs", "1".to_owned()),
+    ]);
+    Some(Reply::Map(fields(&all)))
+}
+
+fn replicas(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
+    known(context, &args[1])?;
+    let status = &context.status;
+    let described = topology::followers(status).map(|member| {
+        let mut all = basics(status, member, "slave");
+        let (host, port) = status.leader().map_or(("?", 0), |leader| (leader.host.as_str(), leader.resp_port));
+        all.extend([
+            ("info-refresh", "0".to_owned()),
+            ("role-reported", "slave".to_owned()),
+            ("role-reported-time", "0".to_owned()),
+            ("master-link-down-time", "0".to_owned()),
+            ("master-link-status", if status.leader().is_some() { "ok" } else { "err" }.to_owned()),
+            ("master-host", host.to_owned()),
+            ("master-port", port.to_string()),
+            ("slave-priority", "100".to_owned()),
+            ("slave-repl-offset", member.matched_index.unwrap_or(0).to_string()),
+            ("replica-announced", "1".to_owned()),
+        ]);
+        Reply::Map(fields(&all))
+    });
+    Ok(Reply::Array(described.collect()))
+}
+
+fn check_quorum(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
+    known(context, &args[1])?;
+    if context.status.leader().is_some() && topology::link_up(&context.status) {
+        Ok(Reply::Simple("OK a majority of the voters follows a leader"))
+    } else {
+        Err(Refusal::new("NOQUORUM no leader is known"))
+    }
+}

@@ -1,0 +1,71 @@
+//! `INFO`, `ROLE` and `TIME`.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use talon_core::{Flag, Group, Refusal, Reply};
+
+use super::text;
+use crate::resp::session::Context;
+use crate::resp::table::{Action, ServerCommand, facts, now};
+use crate::resp::topology;
+
+const OPEN: &[Flag] = &[Flag::Loading, Flag::Stale, Flag::Fast];
+
+/// The rows of this family.
+pub(super) static ROWS: &[ServerCommand] = &[
+    ServerCommand {
+        facts: facts(
+            "info",
+            -1,
+            &[Flag::Loading, Flag::Stale],
+            Group::Server,
+            "1.0.0",
+            "Tells what the server is and does, by sections.",
+        ),
+        action: Action::Info,
+    },
+    now(
+        facts(
+            "role",
+            1,
+            &[Flag::Noscript, Flag::Loading, Flag::Stale, Flag::Fast],
+            Group::Server,
+            "2.8.12",
+            "Tells whether this node leads or follows, and whom.",
+        ),
+        role,
+    ),
+    now(facts("time", 1, OPEN, Group::Server, "2.6.0", "Answers this node's wall clock."), time),
+];
+
+fn role(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+    let status = &context.status;
+    if topology::leads(status) {
+        let followers = topology::followers(status).map(|member| {
+            Reply::Array(vec![
+                text(member.host.clone()),
+                text(member.resp_port.to_string()),
+                text(member.matched_index.unwrap_or(0).to_string()),
+            ])
+        });
+        return Ok(Reply::Array(vec![
+            Reply::bulk("master"),
+            Reply::Integer(status.last_log_index as i64),
+            Reply::Array(followers.collect()),
+        ]));
+    }
+    let (host, port) = status.leader().map_or((String::new(), 0), |leader| (leader.host.clone(), leader.resp_port));
+    Ok(Reply::Array(vec![
+        Reply::bulk("slave"),
+        text(host),
+        Reply::Integer(i64::from(port)),
+        Reply::bulk(if topology::link_up(status) { "connected" } else { "connect" }),
+        Reply::Integer(status.applied_index as i64),
+    ]))
+}
+
+fn time(_: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Ok(Reply::Array(vec![text(since.as_secs().to_string()), text(since.subsec_micros().to_string())]))
+}

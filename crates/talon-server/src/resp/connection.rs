@@ -1,0 +1,320 @@
+//! One connection: read, take every complete request, one call of the database, the replies in order, one flush.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use talon_core::{Consistency, Database, Refusal, Reply};
+use talon_resp::{ProtocolError, RequestDecoder, encode_error_line};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::clients::Client;
+use super::metrics::add;
+use super::pipeline::{Pipeline, Wait};
+use super::session::{Session, Shared};
+use super::topology;
+
+/// The read buffer's usual size.
+const READ_BYTES: usize = 16 * 1024;
+/// Less room than this is not worth a read.
+const READ_BYTES_MIN: usize = 4 * 1024;
+/// A write buffer that grew beyond this is given back.
+const WRITE_BYTES_KEPT: usize = 256 * 1024;
+/// A batch begins with at most so many calls. Replies can be far larger than requests, and only the last batch tells.
+const BATCH_CALLS_FIRST: usize = 64;
+/// A batch with more reply bytes than this makes the next one smaller.
+const BATCH_REPLY_BYTES: usize = 4 * 1024 * 1024;
+/// How often WAIT looks whether the followers have come closer.
+const WAIT_STEP: Duration = Duration::from_millis(5);
+/// How long a refused client may take to read why.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+/// How much a refused client may still send.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Why a connection ends.
+enum End {
+    /// The client has gone, or was told everything it will be told.
+    Done,
+    /// The client was told of an error while it may still be sending.
+    Refused,
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> End {
+        // A broken connection is its client's business; nobody else has to know.
+        End::Done
+    }
+}
+
+pub(crate) struct Connection<D> {
+    stream: TcpStream,
+    database: Arc<D>,
+    shared: Arc<Shared>,
+    client: Arc<Client>,
+    session: Session,
+    demotions: watch::Receiver<u64>,
+    /// A demotion was seen and not judged yet.
+    demoted: bool,
+    /// The server's own; the client's `kill` is its child.
+    shutdown: CancellationToken,
+    decoder: RequestDecoder,
+    input: BytesMut,
+    output: BytesMut,
+    pipeline: Pipeline,
+    batch_calls_max: usize,
+    /// The client sends nothing more.
+    ended: bool,
+    broken: Option<ProtocolError>,
+}
+
+impl<D: Database> Connection<D> {
+    pub fn new(
+        stream: TcpStream,
+        database: Arc<D>,
+        shared: Arc<Shared>,
+        client: Arc<Client>,
+        demotions: watch::Receiver<u64>,
+        shutdown: CancellationToken,
+    ) -> Connection<D> {
+        let session = Session::new(client.clone(), &shared.settings);
+        let batch_calls_max = BATCH_CALLS_FIRST.min(shared.settings.pipeline_calls_max).max(1);
+        Connection {
+            stream,
+            database,
+            shared,
+            client,
+            session,
+            demotions,
+            demoted: false,
+            shutdown,
+            decoder: RequestDecoder::new(),
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            pipeline: Pipeline::default(),
+            batch_calls_max,
+            ended: false,
+            broken: None,
+        }
+    }
+
+    /// Serves the connection to its end.
+    pub async fn run(mut self) {
+        if let Err(End::Refused) = self.serve().await {
+            linger(&mut self.stream).await;
+        }
+    }
+
+    async fn serve(&mut self) -> Result<(), End> {
+        loop {
+            while self.plan() {
+                self.carry_out().await?;
+                if self.session.closing {
+                    return Err(End::Done);
+                }
+            }
+            if let Some(error) = self.broken {
+                add(&self.shared.metrics.protocol_errors, 1);
+                tracing::debug!(client = self.client.id, %error, "a client does not speak RESP");
+                encode_error_line(&error.line(), &mut self.output);
+                self.flush().await?;
+                return Err(End::Refused);
+            }
+            if self.ended || self.client.kill.is_cancelled() || self.is_demoted() {
+                return Err(End::Done);
+            }
+            if self.input.len() + self.decoder.held_bytes() > self.shared.settings.query_bytes_max {
+                add(&self.shared.metrics.connections_cut, 1);
+                tracing::warn!(client = self.client.id, "a client's request does not end; cutting it off");
+                return Err(End::Done);
+            }
+            self.read().await?;
+        }
+    }
+
+    /// Whether this node lost leadership and the client has to find the new leader. Clients that read from replicas stay.
+    fn is_demoted(&mut self) -> bool {
+        if self.demotions.has_changed().unwrap_or(false) {
+            self.demotions.mark_unchanged();
+            self.demoted = true;
+        }
+        let leaves = std::mem::take(&mut self.demoted) && !self.session.readonly;
+        if leaves {
+            add(&self.shared.metrics.connections_demoted, 1);
+        }
+        leaves
+    }
+
+    /// Takes complete requests out of the read buffer, up to the bounds of a batch; `false` = there are none.
+    fn plan(&mut self) -> bool {
+        let settings = &self.shared.settings;
+        let database = &self.database;
+        let status = || database.status();
+        while self.pipeline.len() < self.batch_calls_max
+            && self.pipeline.call_bytes() < settings.pipeline_bytes_max
+            && !self.pipeline.is_closed()
+            && !self.session.closing
+            && self.broken.is_none()
+        {
+            match self.decoder.next(&mut self.input, &self.session.limits(settings)) {
+                Ok(Some(words)) => self.session.take(words, &mut self.pipeline, &self.shared, &status),
+                Ok(None) => break,
+                Err(error) => self.broken = Some(error),
+            }
+        }
+        !self.pipeline.is_empty()
+    }
+
+    async fn carry_out(&mut self) -> Result<(), End> {
+        let begun = Instant::now();
+        let count = self.pipeline.len();
+        let calls = self.pipeline.take_calls();
+        let outcomes = if calls.is_empty() {
+            Vec::new()
+        } else {
+            add(&self.shared.metrics.batches, 1);
+            self.database.execute(calls, Consistency::Default).await
+        };
+        let share = begun.elapsed() / u32::try_from(count).unwrap_or(u32::MAX).max(1);
+        if let Some(wait) = self.pipeline.pending_wait() {
+            let reply = self.wait(wait).await;
+            self.pipeline.answer_wait(reply);
+        }
+        let status = self.database.status();
+        let whole = self.pipeline.encode(outcomes, share, &self.shared, &status, &mut self.output);
+        self.describe();
+        let settings = &self.shared.settings;
+        if self.output.len() > settings.output_bytes_max {
+            add(&self.shared.metrics.connections_cut, 1);
+            tracing::warn!(client = self.client.id, bytes = self.output.len(), "replies exceed the output limit");
+            return Err(End::Done);
+        }
+        self.batch_calls_max = if self.output.len() > BATCH_REPLY_BYTES {
+            (self.batch_calls_max / 2).max(1)
+        } else {
+            (self.batch_calls_max * 2).min(settings.pipeline_calls_max).max(1)
+        };
+        self.flush().await?;
+        if whole { Ok(()) } else { Err(End::Done) }
+    }
+
+    /// Shows others what this connection is doing.
+    fn describe(&mut self) {
+        self.client.touch();
+        let mut profile = self.client.profile();
+        profile.resp3 = self.session.protocol == talon_resp::Protocol::Resp3;
+        profile.readonly = self.session.readonly;
+        profile.gathered = self.session.gathered().map_or(-1, |count| count as i64);
+        profile.query_bytes = self.input.len();
+    }
+
+    async fn wait(&mut self, wait: Wait) -> Reply {
+        let deadline = Instant::now() + wait.timeout;
+        // Whatever this connection wrote has been applied here.
+        let target = self.database.status().applied_index;
+        loop {
+            let status = self.database.status();
+            if !topology::leads(&status) {
+                return Reply::Error(Refusal::new("ERR WAIT cannot be used with replica instances."));
+            }
+            let holding = topology::followers_holding(&status, target);
+            if holding >= wait.followers || Instant::now() >= deadline || self.client.kill.is_cancelled() {
+                return Reply::Integer(holding as i64);
+            }
+            sleep_until((Instant::now() + WAIT_STEP).min(deadline)).await;
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), End> {
+        if self.input.capacity() - self.input.len() < READ_BYTES_MIN && !self.decoder.has_reserved() {
+            self.input.reserve(READ_BYTES);
+        }
+        let idle_s = self.shared.idle_timeout_s.load(Ordering::Relaxed);
+        let idle_deadline = Instant::now() + Duration::from_secs(idle_s);
+        tokio::select! {
+            biased;
+            read = self.stream.read_buf(&mut self.input) => {
+                let count = read?;
+                add(&self.shared.metrics.bytes_in, count);
+                self.ended = count == 0;
+            }
+            () = self.client.kill.cancelled() => return Err(End::Done),
+            // Judged at the top of the loop.
+            Ok(()) = self.demotions.changed() => self.demoted = true,
+            () = sleep_until(idle_deadline), if idle_s > 0 => return Err(End::Done),
+        }
+        Ok(())
+    }
+
+    /// Sends all replies. Meanwhile it goes on reading: a client may send a long pipeline before it reads the first reply.
+    async fn flush(&mut self) -> Result<(), End> {
+        let settings = &self.shared.settings;
+        let metrics = &self.shared.metrics;
+        let (mut reader, mut writer) = self.stream.split();
+        let mut written = 0;
+        let mut deadline = Instant::now() + settings.output_stall_max;
+        while written < self.output.len() {
+            let may_read = !self.ended && self.input.len() + self.decoder.held_bytes() < settings.query_bytes_max;
+            // A shutdown lets replies go out; being killed does not.
+            let may_be_killed = !self.shutdown.is_cancelled();
+            tokio::select! {
+                biased;
+                write = timeout_at(deadline, writer.write(&self.output[written..])) => match write {
+                    Ok(count) => {
+                        let count = count?;
+                        if count == 0 {
+                            return Err(End::Done);
+                        }
+                        add(&metrics.bytes_out, count);
+                        written += count;
+                        deadline = Instant::now() + settings.output_stall_max;
+                    }
+                    Err(_) => {
+                        add(&metrics.connections_cut, 1);
+                        tracing::warn!(client = self.client.id, "a client does not read its replies; cutting it off");
+                        return Err(End::Done);
+                    }
+                },
+                read = reader.read_buf(&mut self.input), if may_read => {
+                    let count = read?;
+                    add(&metrics.bytes_in, count);
+                    self.ended = count == 0;
+                }
+                () = self.client.kill.cancelled(), if may_be_killed => {
+                    if !self.shutdown.is_cancelled() {
+                        return Err(End::Done);
+                    }
+                }
+            }
+        }
+        if self.output.capacity() > WRITE_BYTES_KEPT {
+            self.output = BytesMut::new();
+        } else {
+            self.output.clear();
+        }
+        Ok(())
+    }
+}
+
+/// Lets the client read its error: closing while it is still sending would throw the error away.
+pub(crate) async fn linger(stream: &mut TcpStream) {
+    let drain = async {
+        stream.shutdown().await?;
+        let mut scratch = vec![0u8; READ_BYTES];
+        let mut total = 0;
+        while total < LINGER_BYTES_MAX {
+            match stream.read(&mut scratch).await? {
+                0 => break,
+                count => total += count,
+            }
+        }
+        io::Result::Ok(())
+    };
+    // Whether it got there is the client's business.
+    let _ = timeout(LINGER_MAX, drain).await;
+}

@@ -1,0 +1,161 @@
+//! Accepts connections, watches leadership, and ends everything in time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use socket2::{SockRef, TcpKeepalive};
+use talon_core::Database;
+use talon_resp::encode_error_line;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::clients::Client;
+use super::connection::{Connection, linger};
+use super::metrics::add;
+use super::session::{Open, Shared};
+use super::settings::RespSettings;
+use super::topology;
+
+/// After a failed accept (no file handles left, say), so that it does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// After so much silence the peer's machine is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(300);
+/// How many refused clients may be reading their refusal at one time; further ones are just closed.
+const REFUSALS_MAX: usize = 128;
+
+const TOO_MANY: &str = "ERR max number of clients reached";
+const PROTECTED: &str = "DENIED Talon is running in protected mode: it listens beyond loopback and no password is set, so \
+    only clients on its own machine are let in. Set a password (requirepass), or listen on loopback only, or switch \
+    protected mode off if the network is trusted.";
+
+/// Serves RESP on `listener` until `shutdown`; returns when every connection has ended, at the latest after
+/// [`RespSettings::drain_max`].
+pub async fn serve<D: Database>(
+    listener: TcpListener,
+    database: Arc<D>,
+    settings: Arc<RespSettings>,
+    shutdown: CancellationToken,
+) {
+    let local = listener.local_addr().ok();
+    let shared = Arc::new(Shared::new(settings.clone(), local.map_or(0, |local| local.port())));
+    let guarded = settings.protected_mode
+        && settings.password.is_none()
+        && local.is_none_or(|local| !local.ip().to_canonical().is_loopback());
+    let (demotions, _) = watch::channel(0u64);
+    let mut tasks = JoinSet::new();
+    let mut refusals = JoinSet::new();
+    let watcher = watch_leadership(database.clone(), demotions.clone());
+    tokio::pin!(watcher);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            () = &mut watcher => continue,
+            Some(_) = tasks.join_next() => continue,
+            Some(_) = refusals.join_next() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        add(&shared.metrics.connections_received, 1);
+        let refusal = if guarded && !address.ip().to_canonical().is_loopback() {
+            PROTECTED
+        } else {
+            match enter(&shared, &stream, address, &shutdown) {
+                Some(client) => {
+                    let connection = Connection::new(
+                        stream,
+                        database.clone(),
+                        shared.clone(),
+                        client.clone(),
+                        demotions.subscribe(),
+                        shutdown.clone(),
+                    );
+                    let shared = shared.clone();
+                    tasks.spawn(async move {
+                        let _open = Open::new(&shared.metrics.connections);
+                        let _entered = Entered { shared: &shared, client: &client };
+                        connection.run().await;
+                    });
+                    continue;
+                }
+                None => TOO_MANY,
+            }
+        };
+        add(&shared.metrics.connections_rejected, 1);
+        if refusals.len() < REFUSALS_MAX {
+            refusals.spawn(refuse(stream, refusal));
+        }
+    }
+    drop(listener);
+    // Requests under way may still need leadership to be watched: their connections end either way.
+    let drained = timeout(settings.drain_max, async { while tasks.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::warn!(connections = tasks.len(), "connections did not end in time; cutting them off");
+        tasks.shutdown().await;
+    }
+    refusals.shutdown().await;
+}
+
+/// Takes the client out of the list however its task ends.
+struct Entered<'a> {
+    shared: &'a Shared,
+    client: &'a Client,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.shared.clients.leave(self.client.id);
+    }
+}
+
+fn enter(
+    shared: &Shared,
+    stream: &TcpStream,
+    address: SocketAddr,
+    shutdown: &CancellationToken,
+) -> Option<Arc<Client>> {
+    let local = stream.local_addr().unwrap_or(address);
+    let clients_max = shared.clients_max.load(Ordering::Relaxed);
+    let client = shared.clients.enter(address, local, clients_max, shutdown.child_token())?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
+    if let Err(error) = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive)) {
+        tracing::debug!(%error, "cannot set a connection's options");
+    }
+    Some(client)
+}
+
+async fn refuse(mut stream: TcpStream, line: &'static str) {
+    let mut out = BytesMut::new();
+    encode_error_line(line.as_bytes(), &mut out);
+    if stream.write_all(&out).await.is_ok() {
+        linger(&mut stream).await;
+    }
+}
+
+/// Raises `demotions` whenever this node stops leading. Never returns.
+async fn watch_leadership<D: Database>(database: Arc<D>, demotions: watch::Sender<u64>) {
+    let mut status = database.status();
+    loop {
+        database.status_changed(status.version).await;
+        let now = database.status();
+        if topology::leads(&status) && !topology::leads(&now) {
+            tracing::info!(term = now.term, "no longer leading: closing client connections");
+            demotions.send_modify(|count| *count += 1);
+        }
+        status = now;
+    }
+}

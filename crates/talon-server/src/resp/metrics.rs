@@ -1,0 +1,137 @@
+//! What the RESP front door counts. `INFO` reads it, and the binary exports it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::table;
+
+/// How many different error prefixes are counted.
+const PREFIXES_MAX: usize = 64;
+
+/// Counters of one command.
+#[derive(Debug, Default)]
+pub struct CommandCounters {
+    /// How often it was carried out.
+    pub calls: AtomicU64,
+    /// The time it took, in microseconds: its share of its pipeline's time.
+    pub usec: AtomicU64,
+    /// How often it was refused before it was carried out (arity, authentication, …).
+    pub rejected: AtomicU64,
+    /// How often it was answered with an error.
+    pub failed: AtomicU64,
+}
+
+/// Counters of the RESP front door; all of them only grow, but for [`Metrics::connections`].
+#[derive(Debug)]
+pub struct Metrics {
+    /// Connections open now.
+    pub connections: AtomicU64,
+    /// Connections accepted.
+    pub connections_received: AtomicU64,
+    /// Connections refused: too many, or protected mode.
+    pub connections_rejected: AtomicU64,
+    /// Connections closed because this node lost leadership.
+    pub connections_demoted: AtomicU64,
+    /// Connections cut off: slow readers and endless requests.
+    pub connections_cut: AtomicU64,
+    /// Connections that sent what is not RESP.
+    pub protocol_errors: AtomicU64,
+    /// Commands carried out.
+    pub commands_processed: AtomicU64,
+    /// Batches handed to the database.
+    pub batches: AtomicU64,
+    /// Bytes read.
+    pub bytes_in: AtomicU64,
+    /// Bytes written.
+    pub bytes_out: AtomicU64,
+    errors: Mutex<BTreeMap<String, u64>>,
+    commands: Vec<CommandCounters>,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics {
+            connections: AtomicU64::new(0),
+            connections_received: AtomicU64::new(0),
+            connections_rejected: AtomicU64::new(0),
+            connections_demoted: AtomicU64::new(0),
+            connections_cut: AtomicU64::new(0),
+            protocol_errors: AtomicU64::new(0),
+            commands_processed: AtomicU64::new(0),
+            batches: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            errors: Mutex::new(BTreeMap::new()),
+            commands: table::entries().iter().map(|_| CommandCounters::default()).collect(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Every command with its counters, by name.
+    pub fn commands(&self) -> impl Iterator<Item = (&'static str, &CommandCounters)> {
+        table::entries().iter().map(|entry| entry.facts().name).zip(&self.commands)
+    }
+
+    /// How many errors were answered, by their prefix (`ERR`, `WRONGTYPE`, …).
+    pub fn errors(&self) -> BTreeMap<String, u64> {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Forgets what `CONFIG RESETSTAT` forgets.
+    pub fn reset(&self) {
+        for counter in [
+            &self.connections_received,
+            &self.connections_rejected,
+            &self.connections_demoted,
+            &self.connections_cut,
+            &self.protocol_errors,
+            &self.commands_processed,
+            &self.batches,
+            &self.bytes_in,
+            &self.bytes_out,
+        ] {
+            counter.store(0, Ordering::Relaxed);
+        }
+        for command in &self.commands {
+            for counter in [&command.calls, &command.usec, &command.rejected, &command.failed] {
+                counter.store(0, Ordering::Relaxed);
+            }
+        }
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    pub(crate) fn count_call(&self, command: usize, share: Duration, failed: bool) {
+        self.commands_processed.fetch_add(1, Ordering::Relaxed);
+        if let Some(command) = self.commands.get(command) {
+            command.calls.fetch_add(1, Ordering::Relaxed);
+            command.usec.fetch_add(share.as_micros() as u64, Ordering::Relaxed);
+            if failed {
+                command.failed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    pub(crate) fn count_rejected(&self, command: usize) {
+        if let Some(command) = self.commands.get(command) {
+            command.rejected.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn count_error(&self, line: &str) {
+        let prefix = line.split(' ').next().unwrap_or_default();
+        let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = errors.get_mut(prefix) {
+            *count += 1;
+        } else if errors.len() < PREFIXES_MAX {
+            errors.insert(prefix.to_owned(), 1);
+        }
+    }
+}
+
+/// Adds to a counter.
+pub(crate) fn add(counter: &AtomicU64, count: usize) {
+    counter.fetch_add(count as u64, Ordering::Relaxed);
+}

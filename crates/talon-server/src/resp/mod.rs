@@ -1,0 +1,29 @@
+//! The RESP front door: Redis clients.
+//!
+//! Each connection is one task that reads, takes every complete request, hands them to the database in one call, and
+//! answers in order with one flush. What the commands of the data are is the core's business; those of the connection
+//! (`HELLO`, `CLIENT`, `MULTI`, …) are rows of a table here, with the same facts as the core's. `COMMAND` reads both.
+//!
+//! Bounds: connections, words and bytes of a request, calls and bytes of a batch, bytes of replies, the time a client may take
+//! to read them, the time a shutdown may take. All are in [`RespSettings`].
+//!
+//! When a node stops leading, its ordinary connections are answered and closed, and those in READONLY mode stay.
+
+mod clients;
+mod commands;
+mod connection;
+mod cursors;
+mod denied;
+mod listener;
+mod metrics;
+mod pipeline;
+mod session;
+mod settings;
+mod slot;
+mod table;
+mod topology;
+
+pub use listener::serve;
+pub use metrics::{CommandCounters, Metrics};
+pub use settings::RespSettings;
+pub use slot::{SLOTS, key_slot};

@@ -1,0 +1,260 @@
+//! The requests of one batch: which are answered already, and which wait for the database.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use talon_core::error::NOT_AN_INTEGER;
+use talon_core::{Call, Outcome, Refusal, Reply, Request, Status};
+use talon_resp::{Protocol, encode, parse_integer};
+
+use super::commands::info::{self, Sections};
+use super::denied;
+use super::session::Shared;
+use super::table::Entry;
+use super::topology;
+
+/// What is done with the database's reply before the client gets it.
+#[derive(Debug)]
+pub(crate) enum After {
+    Plain,
+    /// The cursor is translated.
+    Scan,
+    /// The reply is the number of keys that the text needs.
+    Info(Sections),
+    /// The replies are put into their places between those that are known already.
+    Exec(Vec<(usize, Part)>),
+}
+
+/// One command of a transaction.
+#[derive(Debug)]
+pub(crate) enum Part {
+    Ready(Reply),
+    Data(After),
+}
+
+#[derive(Debug)]
+enum Answer {
+    Ready(Reply),
+    Call(After),
+    Wait(Wait),
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// As it is when the request is taken: HELLO may change it for the next one.
+    protocol: Protocol,
+    silent: bool,
+    /// The command's place in the table.
+    command: Option<usize>,
+    /// For MOVED.
+    first_key: Option<Bytes>,
+    answer: Answer,
+}
+
+/// `WAIT followers timeout`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wait {
+    pub followers: usize,
+    pub timeout: Duration,
+}
+
+impl Wait {
+    /// `WAIT n 0` waits for ever in Redis; here, so long.
+    const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+
+    pub fn parse(args: &[Bytes]) -> Result<Wait, Refusal> {
+        let [followers, timeout, ..] = args else { return Err(talon_core::error::SYNTAX) };
+        let followers = parse_integer(followers).ok_or(NOT_AN_INTEGER)?;
+        let timeout = parse_integer(timeout).ok_or(Refusal::new("ERR timeout is not an integer or out of range"))?;
+        let timeout_ms = u64::try_from(timeout).map_err(|_| Refusal::new("ERR timeout is negative"))?;
+        let timeout = match timeout_ms {
+            0 => Wait::TIMEOUT_MAX,
+            timeout_ms => Duration::from_millis(timeout_ms).min(Wait::TIMEOUT_MAX),
+        };
+        Ok(Wait { followers: usize::try_from(followers).unwrap_or(0), timeout })
+    }
+
+    /// How many followers hold everything that was applied here.
+    pub fn count_now(status: &Status) -> Reply {
+        Reply::Integer(topology::followers_holding(status, status.applied_index) as i64)
+    }
+}
+
+/// One batch.
+#[derive(Debug, Default)]
+pub(crate) struct Pipeline {
+    slots: Vec<Slot>,
+    calls: Vec<Call>,
+    call_bytes: usize,
+    waits: bool,
+}
+
+impl Pipeline {
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub fn call_bytes(&self) -> usize {
+        self.call_bytes
+    }
+
+    /// What comes behind a WAIT has to wait, too.
+    pub fn is_closed(&self) -> bool {
+        self.waits
+    }
+
+    pub fn ready(&mut self, protocol: Protocol, silent: bool, entry: Option<&Entry>, reply: Reply) {
+        let command = entry.map(|entry| entry.index);
+        self.slots.push(Slot { protocol, silent, command, first_key: None, answer: Answer::Ready(reply) });
+    }
+
+    pub fn call(&mut self, protocol: Protocol, silent: bool, entry: &Entry, request: Request, after: After) {
+        let first_key = first_key(&request);
+        let answer = Answer::Call(after);
+        self.slots.push(Slot { protocol, silent, command: Some(entry.index), first_key, answer });
+        self.push_call(Call::One(request));
+    }
+
+    pub fn exec(
+        &mut self,
+        protocol: Protocol,
+        silent: bool,
+        entry: &Entry,
+        requests: Vec<Request>,
+        parts: Vec<(usize, Part)>,
+    ) {
+        let command = Some(entry.index);
+        let first_key = requests.iter().find_map(first_key);
+        let answer = Answer::Call(After::Exec(parts));
+        if requests.is_empty() {
+            // Nothing for the database; the parts are all there.
+            let Answer::Call(After::Exec(parts)) = answer else { return };
+            let replies = parts.into_iter().filter_map(|(_, part)| match part {
+                Part::Ready(reply) => Some(reply),
+                Part::Data(_) => None,
+            });
+            let answer = Answer::Ready(Reply::Array(replies.collect()));
+            self.slots.push(Slot { protocol, silent, command, first_key, answer });
+            return;
+        }
+        self.slots.push(Slot { protocol, silent, command, first_key, answer });
+        self.push_call(Call::Transaction(requests));
+    }
+
+    pub fn wait(&mut self, protocol: Protocol, silent: bool, entry: &Entry, wait: Wait) {
+        let command = Some(entry.index);
+        self.slots.push(Slot { protocol, silent, command, first_key: None, answer: Answer::Wait(wait) });
+        self.waits = true;
+    }
+
+    fn push_call(&mut self, call: Call) {
+        self.call_bytes += call.size_bytes();
+        self.calls.push(call);
+    }
+
+    /// What the database has to carry out.
+    pub fn take_calls(&mut self) -> Vec<Call> {
+        self.call_bytes = 0;
+        std::mem::take(&mut self.calls)
+    }
+
+    /// The WAIT at the end, if there is one.
+    pub fn pending_wait(&self) -> Option<Wait> {
+        self.slots.last().and_then(|slot| match slot.answer {
+            Answer::Wait(wait) => Some(wait),
+            _ => None,
+        })
+    }
+
+    /// Puts the answer of the WAIT at the end into its place.
+    pub fn answer_wait(&mut self, reply: Reply) {
+        if let Some(slot) = self.slots.last_mut() {
+            slot.answer = Answer::Ready(reply);
+        }
+        self.waits = false;
+    }
+
+    /// Encodes every reply in order, leaving the pipeline empty. `false` = one of them cannot be given: what was encoded
+    /// before it is still true, and then the connection has to be closed.
+    pub fn encode(
+        &mut self,
+        outcomes: Vec<Outcome>,
+        share: Duration,
+        shared: &Shared,
+        status: &Status,
+        out: &mut BytesMut,
+    ) -> bool {
+        let mut outcomes = outcomes.into_iter();
+        for slot in self.slots.drain(..) {
+            let reply = match slot.answer {
+                Answer::Ready(reply) => Some(reply),
+                Answer::Call(after) => {
+                    outcomes.next().and_then(|outcome| after.reply(outcome, slot.first_key.as_ref(), shared, status))
+                }
+                Answer::Wait(_) => None,
+            };
+            let Some(reply) = reply else { return false };
+            let failed = match &reply {
+                Reply::Error(refusal) => {
+                    shared.metrics.count_error(refusal.line());
+                    true
+                }
+                _ => false,
+            };
+            if let Some(command) = slot.command {
+                shared.metrics.count_call(command, share, failed);
+            }
+            if !slot.silent {
+                encode(&reply, slot.protocol, out);
+            }
+        }
+        true
+    }
+}
+
+impl After {
+    fn reply(self, outcome: Outcome, first_key: Option<&Bytes>, shared: &Shared, status: &Status) -> Option<Reply> {
+        let reply = match (outcome, &self) {
+            (Ok(reply), _) => reply,
+            // INFO tells what it can.
+            (Err(_), After::Info(_)) => Reply::Null,
+            (Err(denied), _) => return denied::refusal(&denied, first_key, status).map(Reply::Error),
+        };
+        Some(match self {
+            After::Plain => reply,
+            After::Scan => shared.cursors.to_client(reply),
+            After::Info(sections) => {
+                if let Reply::Integer(count) = reply {
+                    shared.keep_key_count(count.unsigned_abs());
+                }
+                info::render(&sections, shared, status)
+            }
+            After::Exec(parts) => {
+                let Reply::Array(replies) = reply else { return None };
+                let mut replies = replies.into_iter();
+                let mut all = Vec::with_capacity(parts.len());
+                for (command, part) in parts {
+                    let reply = match part {
+                        Part::Ready(reply) => reply,
+                        Part::Data(after) => after.reply(Ok(replies.next()?), None, shared, status)?,
+                    };
+                    if let Reply::Error(refusal) = &reply {
+                        shared.metrics.count_error(refusal.line());
+                    }
+                    shared.metrics.count_call(command, Duration::ZERO, matches!(reply, Reply::Error(_)));
+                    all.push(reply);
+                }
+                Reply::Array(all)
+            }
+        })
+    }
+}
+
+fn first_key(request: &Request) -> Option<Bytes> {
+    let place = request.command.facts.keys.places(request.args.len()).next()?;
+    request.args.get(place).cloned()
+}

@@ -1,0 +1,397 @@
+//! One connection's state, and the gate every request goes through.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use talon_core::command::unknown_command;
+use talon_core::{Facts, Flag, Refusal, Reply, Request, Status};
+use talon_resp::{Limits, Protocol, Words};
+
+use super::clients::{Client, Clients};
+use super::cursors::Cursors;
+use super::denied;
+use super::metrics::Metrics;
+use super::pipeline::{After, Part, Pipeline, Wait};
+use super::settings::RespSettings;
+use super::table::{self, Action, Entry, Row, ServerCommand};
+
+/// How old the number of keys in `INFO` may be when it was not asked for by name.
+const KEY_COUNT_AGE_MAX: Duration = Duration::from_secs(10);
+
+const NOAUTH: Refusal = Refusal::new("NOAUTH Authentication required.");
+const EXEC_ABORTED: Refusal = Refusal::new("EXECABORT Transaction discarded because of previous errors.");
+
+/// What all connections of a front door share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub settings: Arc<RespSettings>,
+    pub metrics: Arc<Metrics>,
+    pub clients: Clients,
+    pub cursors: Cursors,
+    pub started: Instant,
+    /// Where the front door listens.
+    pub port: u16,
+    /// What CONFIG SET can change.
+    pub idle_timeout_s: AtomicU64,
+    pub clients_max: AtomicUsize,
+    key_count: Mutex<Option<(Instant, u64)>>,
+}
+
+impl Shared {
+    pub fn new(settings: Arc<RespSettings>, port: u16) -> Shared {
+        Shared {
+            metrics: settings.metrics.clone(),
+            clients: Clients::new(),
+            cursors: Cursors::new(),
+            started: Instant::now(),
+            port,
+            idle_timeout_s: AtomicU64::new(settings.idle_timeout.as_secs()),
+            clients_max: AtomicUsize::new(settings.clients_max),
+            key_count: Mutex::new(None),
+            settings,
+        }
+    }
+
+    /// The number of keys, if it was counted lately: counting may cost more than `INFO` should.
+    pub fn recent_key_count(&self) -> Option<u64> {
+        let counted = *self.key_count.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.filter(|(when, _)| when.elapsed() <= KEY_COUNT_AGE_MAX).map(|(_, count)| count)
+    }
+
+    pub fn keep_key_count(&self, count: u64) {
+        *self.key_count.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), count));
+    }
+}
+
+/// What a command of the connection works with.
+pub(crate) struct Context<'a> {
+    pub session: &'a mut Session,
+    pub shared: &'a Shared,
+    pub status: Arc<Status>,
+}
+
+/// A command that waits for EXEC.
+#[derive(Debug)]
+struct Queued {
+    entry: &'static Entry,
+    work: Work,
+}
+
+#[derive(Debug)]
+enum Work {
+    Data(Request),
+    Server(&'static ServerCommand, Vec<Bytes>),
+}
+
+/// What MULTI has gathered.
+#[derive(Debug, Default)]
+struct Queue {
+    commands: Vec<Queued>,
+    bytes: usize,
+    /// A command was refused: EXEC will be, too.
+    spoilt: bool,
+}
+
+/// One connection's state.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub client: Arc<Client>,
+    pub protocol: Protocol,
+    pub authenticated: bool,
+    /// After READONLY: the client knows that it may be talking to a replica.
+    pub readonly: bool,
+    /// The connection is to be closed once everything so far has been answered.
+    pub closing: bool,
+    /// After CLIENT REPLY OFF.
+    pub mute: bool,
+    /// This command is not answered (CLIENT REPLY SKIP itself).
+    pub mute_this: bool,
+    /// The next command is not answered.
+    pub mute_next: bool,
+    queue: Option<Queue>,
+}
+
+impl Session {
+    pub fn new(client: Arc<Client>, settings: &RespSettings) -> Session {
+        Session {
+            client,
+            protocol: Protocol::Resp2,
+            authenticated: settings.password.is_none(),
+            readonly: false,
+            closing: false,
+            mute: false,
+            mute_this: false,
+            mute_next: false,
+            queue: None,
+        }
+    }
+
+    /// As after connecting.
+    pub fn reset(&mut self, settings: &RespSettings) {
+        *self = Session::new(self.client.clone(), settings);
+        let mut profile = self.client.profile();
+        profile.name.clear();
+        profile.no_evict = false;
+    }
+
+    /// What a request of this client may hold.
+    pub fn limits(&self, settings: &RespSettings) -> Limits {
+        Limits {
+            words_max: settings.words_max,
+            bulk_bytes_max: settings.bulk_bytes_max,
+            unauthenticated: !self.authenticated,
+            ..Limits::default()
+        }
+    }
+
+    /// How many commands MULTI has gathered.
+    pub fn gathered(&self) -> Option<usize> {
+        self.queue.as_ref().map(|queue| queue.commands.len())
+    }
+
+    /// Takes one request: answers it, or adds it to the pipeline.
+    pub fn take(&mut self, words: Words, pipeline: &mut Pipeline, shared: &Shared, status: &dyn Fn() -> Arc<Status>) {
+        let Words { name, args } = words;
+        self.mute_this = std::mem::take(&mut self.mute_next);
+        let Some(entry) = table::lookup(&name) else {
+            return self.refuse(None, unknown_command(&name, &args), pipeline);
+        };
+        match self.gate(entry, &args) {
+            Err(refusal) => {
+                shared.metrics.count_rejected(entry.index);
+                if matches!(entry.row, Row::Server(ServerCommand { action: Action::Exec, .. })) {
+                    self.queue = None;
+                    let reason = refusal.line().strip_prefix("ERR ").unwrap_or(refusal.line());
+                    let line = format!("EXECABORT Transaction discarded because of: {reason}");
+                    return self.refuse(Some(entry), Refusal::from_string(line), pipeline);
+                }
+                self.refuse(Some(entry), refusal, pipeline);
+            }
+            Ok(row) => self.dispatch(entry, row, args, pipeline, shared, status),
+        }
+    }
+
+    /// Whether the request may go on, as far as its name and number of arguments tell; and which row answers it.
+    fn gate(&self, entry: &'static Entry, args: &[Bytes]) -> Result<Row, Refusal> {
+        let words = args.len() + 1;
+        entry.facts().check_arity(words)?;
+        let row = match entry.row {
+            Row::Server(ServerCommand { action: Action::Container { bare: Some(bare), .. }, .. })
+                if args.is_empty() =>
+            {
+                Row::Server(bare)
+            }
+            Row::Server(ServerCommand { action: Action::Container { rows, .. }, facts }) => {
+                let name = args.first().map_or(&b""[..], |name| name);
+                let row = table::subcommand(rows, name).ok_or_else(|| unknown_subcommand(facts, name))?;
+                row.facts.check_arity(words)?;
+                Row::Server(row)
+            }
+            row => row,
+        };
+        let flags = match row {
+            Row::Data(command) => command.facts.flags,
+            Row::Server(command) => command.facts.flags,
+        };
+        if !self.authenticated && !flags.contains(&Flag::NoAuth) {
+            return Err(NOAUTH);
+        }
+        if self.queue.is_some() && flags.contains(&Flag::NoMulti) {
+            return Err(Refusal::new("ERR Command not allowed inside a transaction"));
+        }
+        Ok(row)
+    }
+
+    fn refuse(&mut self, entry: Option<&'static Entry>, refusal: Refusal, pipeline: &mut Pipeline) {
+        if let Some(queue) = &mut self.queue {
+            queue.spoilt = true;
+        }
+        self.answer(entry, Reply::Error(refusal), pipeline);
+    }
+
+    fn answer(&mut self, entry: Option<&'static Entry>, reply: Reply, pipeline: &mut Pipeline) {
+        pipeline.ready(self.protocol, self.mute || self.mute_this, entry, reply);
+    }
+
+    fn dispatch(
+        &mut self,
+        entry: &'static Entry,
+        row: Row,
+        args: Vec<Bytes>,
+        pipeline: &mut Pipeline,
+        shared: &Shared,
+        status: &dyn Fn() -> Arc<Status>,
+    ) {
+        match row {
+            Row::Data(command) => {
+                let request = Request::new(command, args);
+                if self.queue.is_some() {
+                    return self.gather(entry, Work::Data(request), pipeline, shared);
+                }
+                match prepare(entry, request, shared) {
+                    Ok((request, after)) => {
+                        let silent = self.mute || self.mute_this;
+                        pipeline.call(self.protocol, silent, entry, request, after);
+                    }
+                    Err(refusal) => self.answer(Some(entry), Reply::Error(refusal), pipeline),
+                }
+            }
+            Row::Server(command) => match command.action {
+                Action::Multi if self.queue.is_some() => {
+                    self.refuse(Some(entry), Refusal::new("ERR MULTI calls can not be nested"), pipeline);
+                }
+                Action::Multi => {
+                    self.queue = Some(Queue::default());
+                    self.answer(Some(entry), Reply::Ok, pipeline);
+                }
+                Action::Discard => {
+                    let reply = match self.queue.take() {
+                        Some(_) => Reply::Ok,
+                        None => Reply::Error(Refusal::new("ERR DISCARD without MULTI")),
+                    };
+                    self.answer(Some(entry), reply, pipeline);
+                }
+                Action::Exec => self.exec(entry, pipeline, shared, status),
+                _ if self.queue.is_some() && !acts_inside_multi(command.facts.name) => {
+                    self.gather(entry, Work::Server(command, args), pipeline, shared);
+                }
+                Action::Now(answer) => {
+                    let mut context = Context { session: self, shared, status: status() };
+                    let reply = answer(&mut context, &args).unwrap_or_else(Reply::Error);
+                    self.answer(Some(entry), reply, pipeline);
+                }
+                Action::Info => {
+                    let silent = self.mute || self.mute_this;
+                    match super::commands::info::plan(&args, shared) {
+                        (sections, Some(count)) => {
+                            pipeline.call(self.protocol, silent, entry, count, After::Info(sections))
+                        }
+                        (sections, None) => {
+                            let reply = super::commands::info::render(&sections, shared, &status());
+                            self.answer(Some(entry), reply, pipeline);
+                        }
+                    }
+                }
+                Action::Wait => match Wait::parse(&args) {
+                    Ok(wait) => pipeline.wait(self.protocol, self.mute || self.mute_this, entry, wait),
+                    Err(refusal) => self.answer(Some(entry), Reply::Error(refusal), pipeline),
+                },
+                // The gate has put a subcommand in the place of its container.
+                Action::Container { .. } => {}
+            },
+        }
+    }
+
+    fn gather(&mut self, entry: &'static Entry, work: Work, pipeline: &mut Pipeline, shared: &Shared) {
+        let bytes_max = shared.settings.request_bytes_max;
+        let Some(queue) = &mut self.queue else { return };
+        queue.bytes += match &work {
+            Work::Data(request) => request.size_bytes(),
+            Work::Server(_, args) => 64 + args.iter().map(Bytes::len).sum::<usize>(),
+        };
+        if queue.bytes > bytes_max {
+            let refusal = denied::too_large(queue.bytes, bytes_max);
+            // What cannot be carried out need not be kept.
+            queue.commands = Vec::new();
+            return self.refuse(Some(entry), refusal, pipeline);
+        }
+        if !queue.spoilt {
+            queue.commands.push(Queued { entry, work });
+        }
+        self.answer(Some(entry), Reply::Simple("QUEUED"), pipeline);
+    }
+
+    /// Carries out what was gathered: the data commands as one call, the connection's in their places.
+    fn exec(
+        &mut self,
+        entry: &'static Entry,
+        pipeline: &mut Pipeline,
+        shared: &Shared,
+        status: &dyn Fn() -> Arc<Status>,
+    ) {
+        let Some(queue) = self.queue.take() else {
+            return self.answer(Some(entry), Reply::Error(Refusal::new("ERR EXEC without MULTI")), pipeline);
+        };
+        if queue.spoilt {
+            return self.answer(Some(entry), Reply::Error(EXEC_ABORTED), pipeline);
+        }
+        let protocol = self.protocol;
+        let silent = self.mute || self.mute_this;
+        let mut requests = Vec::new();
+        let mut parts = Vec::with_capacity(queue.commands.len());
+        for Queued { entry, work } in queue.commands {
+            let part = match work {
+                Work::Data(request) => match prepare(entry, request, shared) {
+                    Ok((request, after)) => {
+                        requests.push(request);
+                        Part::Data(after)
+                    }
+                    Err(refusal) => Part::Ready(Reply::Error(refusal)),
+                },
+                Work::Server(command, args) => match command.action {
+                    Action::Now(answer) => {
+                        let mut context = Context { session: self, shared, status: status() };
+                        Part::Ready(answer(&mut context, &args).unwrap_or_else(Reply::Error))
+                    }
+                    Action::Info => {
+                        let (sections, count) = super::commands::info::plan(&args, shared);
+                        match count {
+                            Some(count) => {
+                                requests.push(count);
+                                Part::Data(After::Info(sections))
+                            }
+                            None => Part::Ready(super::commands::info::render(&sections, shared, &status())),
+                        }
+                    }
+                    // Nothing is waited for inside a transaction, as in Redis.
+                    Action::Wait => {
+                        Part::Ready(Wait::parse(&args).map_or_else(Reply::Error, |_| Wait::count_now(&status())))
+                    }
+                    Action::Multi | Action::Exec | Action::Discard | Action::Container { .. } => continue,
+                },
+            };
+            parts.push((entry.index, part));
+        }
+        pipeline.exec(protocol, silent, entry, requests, parts);
+    }
+}
+
+/// What is done at once even while MULTI gathers.
+fn acts_inside_multi(name: &str) -> bool {
+    matches!(name, "watch" | "quit" | "reset")
+}
+
+/// A request in the core's form, and what is to be done with its reply.
+fn prepare(entry: &Entry, mut request: Request, shared: &Shared) -> Result<(Request, After), Refusal> {
+    if !entry.is_scan {
+        return Ok((request, After::Plain));
+    }
+    if let Some(cursor) = request.args.first_mut() {
+        *cursor = shared.cursors.to_core(cursor)?;
+    }
+    Ok((request, After::Scan))
+}
+
+fn unknown_subcommand(container: &Facts, name: &[u8]) -> Refusal {
+    let name = String::from_utf8_lossy(&name[..name.len().min(128)]).replace(['\r', '\n'], " ");
+    let container = container.name.to_ascii_uppercase();
+    Refusal::from_string(format!("ERR unknown subcommand '{name}'. Try {container} HELP."))
+}
+
+/// Counts a number of open connections down again when it is dropped.
+pub(crate) struct Open<'a>(pub &'a AtomicU64);
+
+impl<'a> Open<'a> {
+    pub fn new(count: &'a AtomicU64) -> Open<'a> {
+        count.fetch_add(1, Ordering::Relaxed);
+        Open(count)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

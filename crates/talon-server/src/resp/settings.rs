@@ -1,0 +1,66 @@
+//! What the RESP front door can be told.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use talon_core::limits::{REQUEST_BYTES_MAX, VALUE_BYTES_MAX};
+
+use super::metrics::Metrics;
+use crate::secret::Secret;
+
+/// Settings of the RESP front door. They may differ between nodes.
+#[derive(Clone, Debug)]
+pub struct RespSettings {
+    /// The password of the one user, `default`; none = everyone is let in.
+    pub password: Option<Secret>,
+    /// Without a password, a listener that is not on loopback refuses peers that are not.
+    pub protected_mode: bool,
+    /// The most connections at one time.
+    pub clients_max: usize,
+    /// A connection that asks nothing for so long is closed; zero = never.
+    pub idle_timeout: Duration,
+    /// The longest word of a request, in bytes (`proto-max-bulk-len`).
+    pub bulk_bytes_max: usize,
+    /// The most words of one request.
+    pub words_max: usize,
+    /// The most bytes of one request, as a whole; also of what MULTI gathers.
+    pub request_bytes_max: usize,
+    /// The most bytes read ahead of what was carried out; more in one unfinished request closes the connection.
+    pub query_bytes_max: usize,
+    /// The most reply bytes of one batch of a pipeline; more closes the connection.
+    pub output_bytes_max: usize,
+    /// A client that takes no byte of its replies for so long is cut off.
+    pub output_stall_max: Duration,
+    /// The most calls that are handed to the database at once.
+    pub pipeline_calls_max: usize,
+    /// The most bytes of calls that are handed to the database at once; one larger call goes alone.
+    pub pipeline_bytes_max: usize,
+    /// How long connections may take to end after a shutdown was asked for.
+    pub drain_max: Duration,
+    /// The name under which `SENTINEL` knows the cluster.
+    pub sentinel_name: String,
+    /// Where it counts.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Default for RespSettings {
+    fn default() -> RespSettings {
+        RespSettings {
+            password: None,
+            protected_mode: true,
+            clients_max: 10_000,
+            idle_timeout: Duration::ZERO,
+            bulk_bytes_max: VALUE_BYTES_MAX,
+            words_max: 1_048_576,
+            request_bytes_max: REQUEST_BYTES_MAX,
+            query_bytes_max: 2 * REQUEST_BYTES_MAX,
+            output_bytes_max: 1024 * 1024 * 1024,
+            output_stall_max: Duration::from_secs(60),
+            pipeline_calls_max: 1024,
+            pipeline_bytes_max: 8 * 1024 * 1024,
+            drain_max: Duration::from_secs(5),
+            sentinel_name: "talon".to_owned(),
+            metrics: Arc::new(Metrics::default()),
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! The cluster as Redis clients see it: one shard with all slots, a master and its replicas.
+
+use talon_core::{Member, Role, Status};
+
+/// The 40 hex digits that name a node for Redis clients: the cluster's first 24 and the node's number.
+pub(crate) fn node_name(status: &Status, id: u64) -> String {
+    let cluster: String = status.cluster_id.chars().filter(char::is_ascii_hexdigit).take(24).collect();
+    format!("{cluster:0<24}{id:016x}")
+}
+
+/// The 40 hex digits that name the history of the data.
+pub(crate) fn replication_name(status: &Status) -> String {
+    let cluster: String = status.cluster_id.chars().filter(char::is_ascii_hexdigit).take(40).collect();
+    format!("{cluster:0<40}")
+}
+
+pub(crate) fn leads(status: &Status) -> bool {
+    status.role == Role::Leader
+}
+
+/// Everyone but the leader; everyone, if nobody leads.
+pub(crate) fn followers(status: &Status) -> impl Iterator<Item = &Member> {
+    status.members.iter().filter(|member| Some(member.id) != status.leader_id)
+}
+
+/// The leader first, then its followers.
+pub(crate) fn leader_first(status: &Status) -> impl Iterator<Item = &Member> {
+    status.leader().into_iter().chain(followers(status))
+}
+
+/// Whether a follower's word from its leader is recent enough to call the link up.
+pub(crate) fn link_up(status: &Status) -> bool {
+    const SILENCE_MAX_MS: u64 = 10_000;
+    leads(status) || (status.leader().is_some() && status.heard_from_leader_ms <= SILENCE_MAX_MS)
+}
+
+/// How many followers hold everything up to the log index `target`, as far as the leader knows.
+pub(crate) fn followers_holding(status: &Status, target: u64) -> usize {
+    followers(status).filter(|member| member.matched_index.is_some_and(|matched| matched >= target)).count()
+}

@@ -1,0 +1,141 @@
+//! A database in memory behind the front doors: everything real but the cluster.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use talon_core::script::MemorySource;
+use talon_core::{
+    Call, Consistency, Database, Denied, Member, MemberRole, Outcome, PointInTime, Request, Role, Status, Transaction,
+};
+use tokio::sync::watch;
+
+/// The double.
+pub struct MemoryDatabase {
+    data: Mutex<MemorySource>,
+    status: watch::Sender<Arc<Status>>,
+    /// What the next calls are denied with.
+    denied: Mutex<Option<Denied>>,
+    /// How many calls each batch had.
+    batches: Mutex<Vec<usize>>,
+}
+
+impl MemoryDatabase {
+    /// Node 1 of `nodes`, leading; all are said to serve RESP at ports from `resp_port` on.
+    pub fn new(nodes: u64, resp_port: u16) -> MemoryDatabase {
+        let members = (1..=nodes)
+            .map(|id| Member {
+                id,
+                host: "127.0.0.1".to_owned(),
+                resp_port: resp_port + (id as u16 - 1),
+                grpc_port: resp_port + 1000 + (id as u16 - 1),
+                raft_port: resp_port + 2000 + (id as u16 - 1),
+                role: MemberRole::Voter,
+                matched_index: Some(0),
+            })
+            .collect();
+        let status = Status {
+            version: 1,
+            node_id: 1,
+            cluster_id: "0123456789abcdef0123456789abcdef".to_owned(),
+            role: Role::Leader,
+            clustered: nodes > 1,
+            leader_id: Some(1),
+            term: 1,
+            members,
+            applied_index: 0,
+            committed_index: 0,
+            last_log_index: 0,
+            first_log_index: 0,
+            clock_ms: 1,
+            serving: true,
+            heard_from_leader_ms: 0,
+        };
+        MemoryDatabase {
+            data: Mutex::new(MemorySource::default()),
+            status: watch::channel(Arc::new(status)).0,
+            denied: Mutex::new(None),
+            batches: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Changes the status; its version is raised.
+    pub fn change_status(&self, change: impl FnOnce(&mut Status)) {
+        self.status.send_modify(|status| {
+            let mut next = Status::clone(status);
+            change(&mut next);
+            next.version += 1;
+            *status = Arc::new(next);
+        });
+    }
+
+    /// Every call is denied from now on, or none.
+    pub fn deny(&self, denied: Option<Denied>) {
+        *self.denied.lock().unwrap_or_else(PoisonError::into_inner) = denied;
+    }
+
+    /// How many calls each batch had so far.
+    pub fn batches(&self) -> Vec<usize> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn now_ms() -> u64 {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    }
+}
+
+impl Database for MemoryDatabase {
+    async fn execute(&self, calls: Vec<Call>, _: Consistency) -> Vec<Outcome> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner).push(calls.len());
+        let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let status = self.status();
+        let clock_ms = Self::now_ms();
+        self.data.lock().unwrap_or_else(PoisonError::into_inner).transact(clock_ms, |transaction| {
+            transaction.begin_entry(clock_ms, clock_ms);
+            calls
+                .iter()
+                .map(|call| match (&denied, status.leader()) {
+                    (Some(denied), _) => Err(denied.clone()),
+                    (None, Some(leader)) if call.is_write() && status.role != Role::Leader => {
+                        Err(Denied::NotLeader { leader: leader.clone() })
+                    }
+                    (None, None) if call.is_write() => Err(Denied::NoLeader),
+                    _ => talon_core::request::execute(transaction, call).map_err(|fault| Denied::Fault(fault.0)),
+                })
+                .collect()
+        })
+    }
+
+    async fn point_in_time(&self, _: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
+        let data = self.data.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Arc::new(Frozen { data, clock_ms: Self::now_ms() }))
+    }
+
+    fn status(&self) -> Arc<Status> {
+        self.status.borrow().clone()
+    }
+
+    async fn status_changed(&self, seen: u64) {
+        let mut changes = self.status.subscribe();
+        // The sender lives as long as `self`.
+        let _ = changes.wait_for(|status| status.version != seen).await;
+    }
+}
+
+struct Frozen {
+    data: MemorySource,
+    clock_ms: u64,
+}
+
+impl PointInTime for Frozen {
+    fn read(&self, request: &Request) -> Outcome {
+        let mut transaction = Transaction::for_read(&self.data, self.clock_ms, 0, 0);
+        request.execute(&mut transaction).map_err(|fault| Denied::Fault(fault.0))
+    }
+
+    fn index(&self) -> u64 {
+        0
+    }
+
+    fn clock_ms(&self) -> u64 {
+        self.clock_ms
+    }
+}
