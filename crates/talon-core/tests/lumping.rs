@@ -7,6 +7,9 @@ use talon_core::script::MemorySource;
 use talon_core::transaction::Transaction;
 use talon_core::{Command, Reply, Request, commands};
 
+/// Where the clock starts, Unix ms.
+const START_MS: u64 = 1_000_000;
+
 /// Commands with places for a key `k`, another key `j`, a value `v`, a number `n` and a short time `t`.
 const FORMS: &[&str] = &[
     "SET k v",
@@ -73,9 +76,26 @@ const FORMS: &[&str] = &[
     "talon.mark",
 ];
 
+/// Those that write, remove and end keys.
+const EXPIRY_FORMS: &[&str] = &[
+    "SET k v PX t",
+    "SET k v PX t",
+    "SET k v",
+    "PEXPIRE k t",
+    "PERSIST k",
+    "RENAME k j",
+    "GETDEL k",
+    "DELPREFIX k",
+    "FLUSHALL",
+    "DBSIZE",
+    "talon.purge 9999999999999 2",
+    "talon.purge 9999999999999 10",
+];
+
 #[derive(Clone, Debug)]
 struct Entry {
-    stamp_ms: u64,
+    /// How far its stamp is ahead of the clock; 0: it is behind.
+    ahead_ms: u64,
     seed: u64,
     words: Vec<Bytes>,
     /// Whether the next entry begins a new transaction in the lumped run.
@@ -92,15 +112,15 @@ fn key() -> impl Strategy<Value = String> {
     ]
 }
 
-fn entry() -> impl Strategy<Value = Entry> {
+fn entry(forms: &'static [&'static str]) -> impl Strategy<Value = Entry> {
     let value = prop_oneof![Just("12".to_owned()), Just("abc".to_owned()), Just(String::new()), "[a-c]{0,4}"];
     let number =
         prop_oneof![Just("0".to_owned()), Just("-3".to_owned()), (1_000_000u64..1_002_000).prop_map(|n| n.to_string())];
     let time = (1u64..300).prop_map(|time| time.to_string());
-    let stamp = 1_000_000u64..1_001_500;
-    let words = (prop::sample::select(FORMS), key(), key(), value, number, time);
-    (words, stamp, any::<u64>(), prop::bool::weighted(0.3)).prop_map(
-        |((form, k, j, v, n, t), stamp_ms, seed, ends_transaction)| {
+    let ahead = 0u64..60;
+    let words = (prop::sample::select(forms), key(), key(), value, number, time);
+    (words, ahead, any::<u64>(), prop::bool::weighted(0.3)).prop_map(
+        |((form, k, j, v, n, t), ahead_ms, seed, ends_transaction)| {
             let word = |word: &str| match word {
                 "k" => k.clone(),
                 "j" => j.clone(),
@@ -110,7 +130,7 @@ fn entry() -> impl Strategy<Value = Entry> {
                 other => other.to_owned(),
             };
             let words = form.split(' ').map(|text| Bytes::from(word(text))).collect();
-            Entry { stamp_ms, seed, words, ends_transaction }
+            Entry { ahead_ms, seed, words, ends_transaction }
         },
     )
 }
@@ -122,12 +142,13 @@ fn request(words: &[Bytes]) -> Request {
 }
 
 fn apply(transaction: &mut Transaction<'_>, entry: &Entry) -> Reply {
-    transaction.begin_entry(entry.stamp_ms, entry.seed);
+    let stamp_ms = if entry.ahead_ms == 0 { 1 } else { transaction.clock_ms() + entry.ahead_ms };
+    transaction.begin_entry(stamp_ms, entry.seed);
     request(&entry.words).execute(transaction).expect("memory has no faults")
 }
 
 fn run(entries: &[Entry], lumped: bool) -> (MemorySource, u64, Vec<Reply>) {
-    let (mut source, mut clock_ms, mut replies) = (MemorySource::default(), 0, Vec::new());
+    let (mut source, mut clock_ms, mut replies) = (MemorySource::default(), START_MS, Vec::new());
     for lump in entries.chunk_by(|entry, _| lumped && !entry.ends_transaction) {
         clock_ms = source.transact(clock_ms, |transaction| {
             replies.extend(lump.iter().map(|entry| apply(transaction, entry)));
@@ -138,26 +159,39 @@ fn run(entries: &[Entry], lumped: bool) -> (MemorySource, u64, Vec<Reply>) {
     (source, clock_ms, replies)
 }
 
+fn compare(entries: &[Entry]) -> Result<(), TestCaseError> {
+    let (one, one_clock, one_replies) = run(entries, false);
+    let (lumped, lumped_clock, lumped_replies) = run(entries, true);
+    for ((entry, one), lumped) in entries.iter().zip(&one_replies).zip(&lumped_replies) {
+        prop_assert_eq!(one, lumped, "{:?}", entry.words);
+    }
+    prop_assert_eq!(one_clock, lumped_clock);
+    prop_assert_eq!(one, lumped);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn lumping_makes_no_difference(entries in prop::collection::vec(entry(), 1..120)) {
-        let (one, one_clock, one_replies) = run(&entries, false);
-        let (lumped, lumped_clock, lumped_replies) = run(&entries, true);
-        for ((entry, one), lumped) in entries.iter().zip(&one_replies).zip(&lumped_replies) {
-            prop_assert_eq!(one, lumped, "{:?}", entry.words);
-        }
-        prop_assert_eq!(one_clock, lumped_clock);
-        prop_assert_eq!(one, lumped);
+    fn lumping_makes_no_difference(entries in prop::collection::vec(entry(FORMS), 1..120)) {
+        compare(&entries)?;
     }
 
     #[test]
-    fn a_read_changes_nothing(entries in prop::collection::vec(entry(), 1..60)) {
-        let mut source = MemorySource::default();
+    fn lumping_makes_no_difference_to_what_ends(entries in prop::collection::vec(entry(EXPIRY_FORMS), 1..60)) {
+        compare(&entries)?;
+    }
+
+    #[test]
+    fn a_read_changes_nothing(entries in prop::collection::vec(entry(FORMS), 1..60)) {
+        let (mut source, mut clock_ms) = (MemorySource::default(), START_MS);
         for entry in &entries {
             let before = source.clone();
-            source.transact(2_000_000, |transaction| apply(transaction, entry));
+            clock_ms = source.transact(clock_ms, |transaction| {
+                apply(transaction, entry);
+                transaction.clock_ms()
+            });
             if !request(&entry.words).command.is_write() {
                 prop_assert_eq!(&source, &before, "{:?}", entry.words);
             }
