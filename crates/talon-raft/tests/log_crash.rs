@@ -8,6 +8,9 @@ use proptest::prelude::*;
 use talon_raft::log::{LogSettings, LogStore, MemoryFiles, Survivors};
 use talon_raft::types::{Entry, LogId, Vote, log_id};
 
+/// Segments with room for all that these tests write.
+const ROOMY: LogSettings = LogSettings { segment_bytes: 64 << 10, ..SMALL };
+
 /// How long a group of these entries is on disk.
 fn group_bytes(entries: &[Entry], payload_bytes: usize) -> usize {
     24 + entries.len() * (9 + 18 + payload_bytes)
@@ -16,7 +19,7 @@ fn group_bytes(entries: &[Entry], payload_bytes: usize) -> usize {
 /// A log with entries 1 to 3 that are synced, and 4 to 6 whose sync the power cut came before.
 async fn cut_before_the_sync() -> (MemoryFiles, Vec<Entry>, Vec<Entry>) {
     let files = MemoryFiles::new();
-    let store = open(&files, LogSettings::default()).unwrap();
+    let store = open(&files, ROOMY).unwrap();
     let (synced, unsynced) = (entries(1, 1..=3, 40), entries(1, 4..=6, 40));
     append(&store, synced.clone()).await.unwrap();
     files.cut_after(1);
@@ -69,6 +72,45 @@ async fn what_a_killed_process_left_is_made_durable_before_it_counts() {
     assert_eq!(contents(&store).await.entries, expected);
     let store = open(&cached.restart(Survivors::None), SMALL).unwrap();
     assert_eq!(contents(&store).await.entries, expected);
+}
+
+#[tokio::test]
+async fn what_a_failed_sync_left_in_the_page_cache_is_written_again() {
+    let files = MemoryFiles::new();
+    let store = open(&files, ROOMY).unwrap();
+    append(&store, entries(1, 1..=3, 40)).await.unwrap();
+    files.fail_next_sync();
+    append(&store, entries(1, 4..=6, 40)).await.unwrap_err();
+    drop(store);
+    let store = open(&files, ROOMY).unwrap();
+    let found = contents(&store).await.entries;
+    assert_eq!(found, entries(1, 1..=6, 40), "the page cache has them");
+    let store = open(&files.restart(Survivors::None), ROOMY).unwrap();
+    assert_eq!(contents(&store).await.entries, found);
+}
+
+#[tokio::test]
+async fn what_was_behind_a_torn_write_never_comes_back() {
+    let files = MemoryFiles::new();
+    let store = open(&files, SMALL).unwrap();
+    append(&store, entries(1, 1..=1, 40)).await.unwrap();
+    // Two groups under one sync, of which only the second one reached the disk.
+    let (first, second) = (entry(1, 2, 900), entry(1, 3, 900));
+    files.cut_after(2);
+    append(&store, vec![first.clone(), second]).await.unwrap_err();
+    let name = log_support::segment(1);
+    let before = files.restart(Survivors::None).bytes(&name).unwrap();
+    let mut torn = files.restart(Survivors::All).bytes(&name).unwrap();
+    let at = torn.iter().zip(&before).position(|(torn, before)| torn != before).unwrap();
+    torn[at + 100] ^= 1;
+    let files = MemoryFiles::new();
+    files.put(&name, torn);
+    let store = open(&files, SMALL).unwrap();
+    assert_eq!(contents(&store).await.entries, entries(1, 1..=1, 40));
+    // Exactly as long as what it takes the place of, so that the old second group would follow it.
+    append(&store, vec![entry(2, 2, 900)]).await.unwrap();
+    let store = open(&files.restart(Survivors::None), SMALL).unwrap();
+    assert_eq!(contents(&store).await.entries, [entries(1, 1..=1, 40), vec![entry(2, 2, 900)]].concat());
 }
 
 #[tokio::test]

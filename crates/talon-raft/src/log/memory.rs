@@ -36,6 +36,7 @@ struct Disk {
     changes_left: Option<u64>,
     off: bool,
     full: bool,
+    fail_sync: bool,
     syncs: u64,
 }
 
@@ -70,6 +71,11 @@ impl MemoryFiles {
     /// follow fail.
     pub fn cut_after(&self, changes: u64) {
         self.lock().changes_left = Some(changes);
+    }
+
+    /// The next sync of a file fails as on Linux: what it was to write stays in the page cache, and counts as written.
+    pub fn fail_next_sync(&self) {
+        self.lock().fail_sync = true;
     }
 
     /// From now on, there is no room for more bytes.
@@ -344,6 +350,10 @@ impl File for MemoryFile {
     fn sync(&self) -> io::Result<()> {
         let mut disk = self.lock();
         let whole = disk.change()?;
+        if std::mem::take(&mut disk.fail_sync) {
+            disk.contents[self.number].changes.clear();
+            return Err(io::Error::other("the disk failed"));
+        }
         disk.syncs += u64::from(whole);
         if whole {
             let Content { synced, changes, .. } = &mut disk.contents[self.number];
