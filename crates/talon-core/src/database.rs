@@ -107,7 +107,7 @@ pub trait Database: Send + Sync + 'static {
 
 /// A fixed state of the whole database, as of one log position.
 pub trait PointInTime: Send + Sync + 'static {
-    /// Carries out one read ([`crate::Kind::Read`]) on it. Blocking: it may touch the disk.
+    /// Carries out one read ([`crate::Kind::Read`] or [`crate::Kind::InternalRead`]) on it. Blocking: it may touch the disk.
     fn read(&self, request: &Request) -> Outcome;
     /// The log index it stands at.
     fn index(&self) -> u64;

@@ -8,7 +8,7 @@ use crate::error::{Error, Fault};
 use crate::reply::Reply;
 use crate::transaction::Transaction;
 
-/// One command to carry out. Its arity has been checked ([`Command::accepts`]); everything else about its
+/// One command to carry out. Its arity has been checked ([`crate::Facts::check_arity`]); everything else about its
 /// arguments is checked when it is executed.
 #[derive(Clone, Debug)]
 pub struct Request {
