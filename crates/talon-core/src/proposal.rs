@@ -31,13 +31,18 @@ pub struct Proposal {
 impl Proposal {
     /// Its bytes.
     pub fn encode(&self) -> Bytes {
-        let size = 21 + self.calls.iter().map(Call::size_bytes).sum::<usize>();
+        Proposal::encode_calls(self.stamp_ms, self.seed, self.calls.iter())
+    }
+
+    /// The bytes of a proposal of these calls, without taking them.
+    pub fn encode_calls<'a>(stamp_ms: u64, seed: u64, calls: impl Iterator<Item = &'a Call> + Clone) -> Bytes {
+        let size = 21 + calls.clone().map(Call::size_bytes).sum::<usize>();
         let mut out = BytesMut::with_capacity(size);
         out.put_u8(FORMAT_VERSION);
-        out.put_u64_le(self.stamp_ms);
-        out.put_u64_le(self.seed);
-        out.put_u32_le(self.calls.len() as u32);
-        for call in &self.calls {
+        out.put_u64_le(stamp_ms);
+        out.put_u64_le(seed);
+        out.put_u32_le(calls.clone().count() as u32);
+        for call in calls {
             match call {
                 Call::One(request) => {
                     out.put_u8(CALL_ONE);
@@ -61,14 +66,7 @@ impl Proposal {
     /// A [`Fault`] if the bytes are damaged, of a newer version, or name a command this build does not have: a
     /// node that cannot carry out an entry must not go on.
     pub fn decode(mut bytes: Bytes) -> Result<Proposal, Fault> {
-        let version = take(&mut bytes, 1, "version")?.get_u8();
-        if version > FORMAT_VERSION {
-            return Err(Fault(format!(
-                "a log entry has format version {version}; this build reads up to {FORMAT_VERSION}"
-            )));
-        }
-        let mut head = take(&mut bytes, 20, "header")?;
-        let (stamp_ms, seed, count) = (head.get_u64_le(), head.get_u64_le(), head.get_u32_le());
+        let (stamp_ms, seed, count) = decode_head(&mut bytes)?;
         let mut calls = Vec::with_capacity((count as usize).min(bytes.len()));
         for _ in 0..count {
             let call = match take(&mut bytes, 1, "call")?.get_u8() {
@@ -87,6 +85,26 @@ impl Proposal {
         }
         Ok(Proposal { stamp_ms, seed, calls })
     }
+}
+
+/// The stamp and the seed of an encoded proposal, without reading its calls.
+///
+/// # Errors
+/// As [`Proposal::decode`].
+pub fn stamp_and_seed(bytes: &Bytes) -> Result<(u64, u64), Fault> {
+    let (stamp_ms, seed, _) = decode_head(&mut bytes.clone())?;
+    Ok((stamp_ms, seed))
+}
+
+fn decode_head(bytes: &mut Bytes) -> Result<(u64, u64, u32), Fault> {
+    let version = take(bytes, 1, "version")?.get_u8();
+    if version > FORMAT_VERSION {
+        return Err(Fault(format!(
+            "a log entry has format version {version}; this build reads up to {FORMAT_VERSION}"
+        )));
+    }
+    let mut head = take(bytes, 20, "header")?;
+    Ok((head.get_u64_le(), head.get_u64_le(), head.get_u32_le()))
 }
 
 fn encode_request(out: &mut BytesMut, request: &Request) {

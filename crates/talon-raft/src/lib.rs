@@ -2,5 +2,26 @@
 
 #![warn(missing_docs)]
 
+mod admin;
+pub mod checkpoint;
+pub mod clock;
+mod database;
+mod identity;
+mod leadership;
+pub mod lease;
 pub mod log;
+mod node;
+mod pending;
+mod proposer;
+mod read_index;
+pub mod settings;
+mod state;
+mod timekeeper;
+mod transport;
 pub mod types;
+mod upkeep;
+mod watcher;
+
+pub use node::{Node, StartError};
+pub use settings::Settings;
+pub use types::NodeAddress;

@@ -1,0 +1,196 @@
+//! What operators ask of a node.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use openraft::ChangeMembers;
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::{ClientWriteError, RaftError};
+use talon_core::commands::talon::MARK;
+use talon_core::{AdminError, Administer, Call, Member, Request, StateHash};
+
+use crate::leadership::Leadership;
+use crate::node::{Inner, Node};
+use crate::types::{NodeAddress, TypeConfig};
+
+/// How long a change of the membership may take, a new node's catching up included.
+const CHANGE_MAX: Duration = Duration::from_secs(600);
+/// How long calls are held for the others to catch up before a transfer.
+const DRAIN_MAX: Duration = Duration::from_millis(1000);
+/// How long the new leader may take to show.
+const TRANSFER_MAX: Duration = Duration::from_millis(3000);
+/// How long a state hash may take to be reached and computed.
+const HASH_MAX: Duration = Duration::from_secs(120);
+/// How often something that is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
+impl Inner {
+    fn not_leader(&self) -> AdminError {
+        AdminError::NotLeader { leader: self.status.borrow().leader().cloned() }
+    }
+
+    fn ensure_leading(&self) -> Result<(), AdminError> {
+        match *self.leadership.borrow() {
+            Leadership::Leading { .. } => Ok(()),
+            _ => Err(self.not_leader()),
+        }
+    }
+
+    fn refused(&self, error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> AdminError {
+        match error {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => self.not_leader(),
+            other => AdminError::Refused(other.to_string()),
+        }
+    }
+
+    async fn change(&self, change: ChangeMembers<u64, NodeAddress>, retain: bool) -> Result<(), AdminError> {
+        self.ensure_leading()?;
+        let changing = self.raft.change_membership(change, retain);
+        match tokio::time::timeout(CHANGE_MAX, changing).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(self.refused(error)),
+            Err(_) => Err(AdminError::TimedOut("the change of the membership".to_owned())),
+        }
+    }
+
+    fn member(&self, id: u64) -> Result<Member, AdminError> {
+        let status = self.status.borrow();
+        let member = status.members.iter().find(|member| member.id == id).cloned();
+        member.ok_or_else(|| AdminError::Refused(format!("node {id} is not in the cluster")))
+    }
+
+    /// The voter to hand leadership to: the one asked for, or the one that holds most of the log.
+    fn target(&self, to: Option<u64>) -> Result<u64, AdminError> {
+        let own_id = self.settings.node_id;
+        let status = self.status.borrow();
+        let voters = status.members.iter().filter(|member| member.role == talon_core::MemberRole::Voter);
+        let best = voters
+            .filter(|member| member.id != own_id && to.is_none_or(|to| to == member.id))
+            .max_by_key(|member| member.matched_index);
+        best.map(|member| member.id).ok_or_else(|| {
+            AdminError::Refused(match to {
+                Some(id) if id == own_id => "this node leads already".to_owned(),
+                Some(id) => format!("node {id} is not a voter"),
+                None => "there is no other voter".to_owned(),
+            })
+        })
+    }
+
+    fn matched_index(&self, id: u64) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.replication.as_ref()?.get(&id)?.map(|position| position.index)
+    }
+
+    async fn hand_over(&self, target: u64) -> Result<(), AdminError> {
+        // The target takes over at once only if it holds the whole log.
+        let drained = async {
+            loop {
+                let last = self.raft.metrics().borrow_watched().last_log_index;
+                if self.proposer.is_idle() && self.matched_index(target) >= last {
+                    return;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if tokio::time::timeout(DRAIN_MAX, drained).await.is_err() {
+            return Err(AdminError::TimedOut(format!("node {target} does not keep up")));
+        }
+        let failed = |error: openraft::errors::Fatal<TypeConfig>| AdminError::Refused(error.to_string());
+        self.raft.trigger().transfer_leader(target).await.map_err(failed)?;
+        let own_id = self.settings.node_id;
+        let mut status = self.status.clone();
+        let turned = status.wait_for(|status| status.leader_id.is_some_and(|leader| leader != own_id));
+        match tokio::time::timeout(TRANSFER_MAX, turned).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(AdminError::TimedOut("no other leader has shown yet".to_owned())),
+        }
+    }
+}
+
+impl Administer for Node {
+    async fn add_learner(&self, member: Member) -> Result<(), AdminError> {
+        let inner = &self.inner;
+        inner.ensure_leading()?;
+        let (id, resp_port) = (member.id, member.resp_port);
+        if id == 0 {
+            return Err(AdminError::Refused("node numbers begin at 1".to_owned()));
+        }
+        let address = NodeAddress {
+            host: member.host,
+            raft_port: member.raft_port,
+            resp_port: member.resp_port,
+            grpc_port: member.grpc_port,
+        };
+        if let Ok(known) = inner.member(id) {
+            let same = known.host == address.host && known.resp_port == resp_port;
+            let what = if same { "in the cluster already" } else { "in the cluster under another address" };
+            return Err(AdminError::Refused(format!("node {id} is {what}")));
+        }
+        let added = inner.raft.add_learner(id, address, false).await.map_err(|error| inner.refused(error))?;
+        let caught_up = async {
+            while inner.matched_index(id) < Some(added.log_id.index) {
+                inner.ensure_leading()?;
+                tokio::time::sleep(LOOK).await;
+            }
+            Ok(())
+        };
+        let late = || AdminError::TimedOut(format!("node {id} has been added but has not caught up yet"));
+        tokio::time::timeout(CHANGE_MAX, caught_up).await.map_err(|_| late())?
+    }
+
+    async fn promote(&self, id: u64) -> Result<(), AdminError> {
+        self.inner.ensure_leading()?;
+        if self.inner.member(id)?.role == talon_core::MemberRole::Voter {
+            return Err(AdminError::Refused(format!("node {id} votes already")));
+        }
+        self.inner.change(ChangeMembers::AddVoterIds(BTreeSet::from([id])), false).await
+    }
+
+    async fn remove(&self, id: u64) -> Result<(), AdminError> {
+        self.inner.ensure_leading()?;
+        let change = match self.inner.member(id)?.role {
+            talon_core::MemberRole::Voter => ChangeMembers::RemoveVoters(BTreeSet::from([id])),
+            talon_core::MemberRole::Learner => ChangeMembers::RemoveNodes(BTreeSet::from([id])),
+        };
+        self.inner.change(change, false).await
+    }
+
+    async fn transfer_leadership(&self, to: Option<u64>) -> Result<(), AdminError> {
+        let inner = &self.inner;
+        inner.ensure_leading()?;
+        let target = inner.target(to)?;
+        // The target may be elected inside this node's lease. Reads go by read index from here on.
+        inner.lease.bar();
+        inner.proposer.pause(true);
+        let result = inner.hand_over(target).await;
+        inner.proposer.pause(false);
+        result
+    }
+
+    async fn mark_state(&self) -> Result<u64, AdminError> {
+        let inner = &self.inner;
+        inner.ensure_leading()?;
+        let mark = Call::One(Request::new(&MARK, Vec::new()));
+        match inner.proposer.submit(vec![mark], inner.hold_deadline_ms()).await.as_slice() {
+            [Ok(talon_core::Reply::Integer(index))] => u64::try_from(*index)
+                .map_err(|_| AdminError::Refused("the mark has no index".to_owned())),
+            other => Err(AdminError::Refused(format!("the mark was not set: {other:?}"))),
+        }
+    }
+
+    async fn state_hash(&self, index: u64) -> Result<StateHash, AdminError> {
+        let inner = &self.inner;
+        let reached = async {
+            loop {
+                if let Some(hash) = inner.stores.state_hash(index) {
+                    return hash;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(HASH_MAX, reached)
+            .await
+            .map_err(|_| AdminError::TimedOut(format!("this node has no state hash at index {index}")))
+    }
+}

@@ -1,0 +1,256 @@
+//! The node as a database: which way each call takes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use talon::{ReadOutcome, ReadView};
+use talon_core::{Call, Consistency, Database, Denied, Outcome, PointInTime, Status};
+
+use crate::leadership::Leadership;
+use crate::node::{Inner, Node};
+
+/// How long a read waits before it looks again whether this node leads.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// A read that has no keys looks at many rows: it must hold up neither the apply thread nor a runtime thread.
+fn is_wide_read(call: &Call) -> bool {
+    let wide = |request: &talon_core::Request| {
+        !request.command.is_write() && request.command.facts.keys == talon_core::KeySpec::NONE
+    };
+    match call {
+        Call::One(request) => wide(request),
+        Call::Transaction(requests) => !call.is_write() && requests.iter().any(wide),
+    }
+}
+
+/// Calls that take the same way together.
+#[derive(Default)]
+struct Run {
+    calls: Vec<Call>,
+    writes: bool,
+    wide: bool,
+}
+
+impl Database for Node {
+    async fn execute(&self, calls: Vec<Call>, consistency: Consistency) -> Vec<Outcome> {
+        let inner = &self.inner;
+        let bytes_max = inner.settings.request_bytes_max;
+        let leading = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
+        let mut outcomes = Vec::with_capacity(calls.len());
+        let mut run = Run::default();
+        for call in calls {
+            let size_bytes = call.size_bytes();
+            if size_bytes > bytes_max {
+                outcomes.append(&mut carry_out(inner, std::mem::take(&mut run), consistency).await);
+                outcomes.push(Err(Denied::TooLarge { size_bytes, bytes_max }));
+                continue;
+            }
+            let (write, wide) = (call.is_write(), is_wide_read(&call));
+            // On the leader, reads between writes ride along with them; elsewhere reads are answered and writes are not.
+            let split = (write && run.wide)
+                || (wide && run.writes)
+                || (!leading && !run.calls.is_empty() && write != run.writes);
+            if split {
+                outcomes.append(&mut carry_out(inner, std::mem::take(&mut run), consistency).await);
+            }
+            run.writes |= write;
+            run.wide |= wide;
+            run.calls.push(call);
+        }
+        outcomes.append(&mut carry_out(inner, run, consistency).await);
+        outcomes
+    }
+
+    async fn point_in_time(&self, consistency: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
+        let inner = &self.inner;
+        let deadline_ms = inner.hold_deadline_ms();
+        if let Way::Snapshot = way(inner, consistency, deadline_ms).await? {
+            return Ok(snapshot_view(inner, deadline_ms).await?);
+        }
+        loop {
+            let (term, relied_on_lease) = confirm(inner, deadline_ms).await?;
+            let view = inner.stores.view().map_err(|fault| Denied::Fault(fault.0))?;
+            if !still_leads(inner, term, relied_on_lease) {
+                continue;
+            }
+            // Keys that have ended by now must not be in it.
+            let next_ms = view.next_expiry_ms().map_err(|fault| Denied::Fault(fault.0))?;
+            let clock_ms = inner.time.stamp().map_or(0, |(_, clock_ms)| clock_ms);
+            if next_ms.is_some_and(|next_ms| next_ms <= clock_ms) {
+                inner.proposer.submit(Vec::new(), deadline_ms).await;
+                continue;
+            }
+            return Ok(view);
+        }
+    }
+
+    fn status(&self) -> Arc<Status> {
+        self.inner.status.borrow().clone()
+    }
+
+    async fn status_changed(&self, seen: u64) {
+        let mut status = self.inner.status.clone();
+        // The sender lives as long as the node's tasks; without it nothing will change any more.
+        if status.wait_for(|status| status.version != seen).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+async fn carry_out(inner: &Arc<Inner>, run: Run, consistency: Consistency) -> Vec<Outcome> {
+    if run.calls.is_empty() {
+        return Vec::new();
+    }
+    let deadline_ms = inner.hold_deadline_ms();
+    if run.writes {
+        return inner.proposer.submit(run.calls, deadline_ms).await;
+    }
+    let count = run.calls.len();
+    match read(inner, run, consistency, deadline_ms).await {
+        Ok(outcomes) => outcomes,
+        Err(denied) => (0..count).map(|_| Err(denied.clone())).collect(),
+    }
+}
+
+/// Which way a read takes.
+enum Way {
+    Leader,
+    Snapshot,
+}
+
+/// Decides it, waiting while this node is not sure whether it leads.
+async fn way(inner: &Inner, consistency: Consistency, deadline_ms: u64) -> Result<Way, Denied> {
+    loop {
+        let now = *inner.leadership.borrow();
+        match (consistency, now) {
+            (Consistency::Snapshot, _) => return Ok(Way::Snapshot),
+            (_, Leadership::Leading { .. }) => return Ok(Way::Leader),
+            (Consistency::Default, Leadership::Following { .. } | Leadership::Nobody) => return Ok(Way::Snapshot),
+            (Consistency::Linearizable, Leadership::Following { .. }) => {
+                if let Some(leader) = inner.status.borrow().leader().cloned() {
+                    return Err(Denied::NotLeader { leader });
+                }
+            }
+            (_, Leadership::Unsettled) | (Consistency::Linearizable, Leadership::Nobody) => {}
+        }
+        wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
+    }
+}
+
+async fn wait_or_deny(inner: &Inner, deadline_ms: u64, denied: Denied) -> Result<(), Denied> {
+    if inner.time.monotonic_ms() >= deadline_ms {
+        return Err(denied);
+    }
+    tokio::time::sleep(RETRY).await;
+    Ok(())
+}
+
+/// Makes sure that this node leads now, and has applied all that any leader has acknowledged. Returns the term, and whether that rests on the
+/// lease (to be checked again after the read).
+async fn confirm(inner: &Inner, deadline_ms: u64) -> Result<(u64, bool), Denied> {
+    loop {
+        let now = *inner.leadership.borrow();
+        if let Leadership::Leading { term } = now {
+            if lease_holds(inner, term) {
+                return Ok((term, true));
+            }
+            let barred = inner.lease.is_barred();
+            if inner.read_index.confirm().await {
+                if barred && inner.proposer.is_running() {
+                    inner.lease.allow();
+                }
+                return Ok((term, false));
+            }
+        }
+        if let Leadership::Following { .. } = now
+            && let Some(leader) = inner.status.borrow().leader().cloned()
+        {
+            return Err(Denied::NotLeader { leader });
+        }
+        wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
+    }
+}
+
+fn lease_holds(inner: &Inner, term: u64) -> bool {
+    inner.lease.holds(term, &inner.voter_sets(), inner.settings.node_id, inner.time.monotonic_ms())
+}
+
+fn still_leads(inner: &Inner, term: u64, relied_on_lease: bool) -> bool {
+    !relied_on_lease || lease_holds(inner, term)
+}
+
+async fn read(inner: &Arc<Inner>, run: Run, consistency: Consistency, deadline_ms: u64) -> Result<Vec<Outcome>, Denied> {
+    let calls = Arc::new(run.calls);
+    if let Way::Snapshot = way(inner, consistency, deadline_ms).await? {
+        let view = snapshot_view(inner, deadline_ms).await?;
+        return match read_view(inner, view, &calls, 0, run.wide).await? {
+            ReadOutcome::Replies(replies) => Ok(replies.into_iter().map(Ok).collect()),
+            // Judged by the view's own clock, nothing can be due.
+            ReadOutcome::NeedsTick(_) => Err(Denied::Fault("a snapshot read asked for a tick".to_owned())),
+        };
+    }
+    loop {
+        let (term, relied_on_lease) = confirm(inner, deadline_ms).await?;
+        let view = inner.stores.view().map_err(|fault| Denied::Fault(fault.0))?;
+        let Some((_, clock_ms)) = inner.time.stamp().filter(|(stamped, _)| *stamped == term) else {
+            wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
+            continue;
+        };
+        let outcome = read_view(inner, view, &calls, clock_ms, run.wide).await?;
+        if !still_leads(inner, term, relied_on_lease) {
+            continue;
+        }
+        match outcome {
+            ReadOutcome::Replies(replies) => return Ok(replies.into_iter().map(Ok).collect()),
+            // The key has ended by this clock: an entry with it makes that so for everyone, for ever.
+            ReadOutcome::NeedsTick(_) => {
+                inner.proposer.submit(Vec::new(), deadline_ms).await;
+                wait_if_late(inner, deadline_ms)?;
+            }
+        }
+    }
+}
+
+fn wait_if_late(inner: &Inner, deadline_ms: u64) -> Result<(), Denied> {
+    if inner.time.monotonic_ms() >= deadline_ms { Err(Denied::NoLeader) } else { Ok(()) }
+}
+
+/// The newest view, if this node may answer from it without being the leader.
+async fn snapshot_view(inner: &Inner, deadline_ms: u64) -> Result<Arc<ReadView>, Denied> {
+    loop {
+        let status = inner.status.borrow().clone();
+        let leads = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
+        if leads || status.serving {
+            break;
+        }
+        wait_or_deny(inner, deadline_ms, Denied::Loading).await?;
+    }
+    let leads = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
+    let (behind_ms, bound_ms) =
+        (inner.watch_over.heard.age_ms(inner.time.monotonic_ms()), inner.settings.replica_staleness_ms_max);
+    if !leads && bound_ms > 0 && behind_ms > bound_ms {
+        return Err(Denied::Stale { behind_ms, bound_ms });
+    }
+    inner.stores.view().map_err(|fault| Denied::Fault(fault.0))
+}
+
+async fn read_view(
+    inner: &Arc<Inner>,
+    view: Arc<ReadView>,
+    calls: &Arc<Vec<Call>>,
+    clock_ms: u64,
+    wide: bool,
+) -> Result<ReadOutcome, Denied> {
+    let seed = rand::random();
+    let result = if wide {
+        let calls = calls.clone();
+        let reading = tokio::task::spawn_blocking(move || view.read(&calls, clock_ms, seed));
+        reading.await.map_err(|error| Denied::Fault(error.to_string()))?
+    } else {
+        view.read(calls, clock_ms, seed)
+    };
+    result.map_err(|fault| {
+        inner.stores.fail(&fault);
+        Denied::Fault(fault.0)
+    })
+}

@@ -1,0 +1,56 @@
+//! Who leads, as far as this node may rely on it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What calls on this node may count on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leadership {
+    /// This node leads this term and has applied the term's first entry: it may stamp and read.
+    Leading {
+        /// The term.
+        term: u64,
+    },
+    /// Another node leads, and was heard lately.
+    Following {
+        /// Its number.
+        leader_id: u64,
+    },
+    /// This node was elected and is not ready, or has lost its quorum: whoever asks the leader has to wait.
+    Unsettled,
+    /// Nobody is known to lead.
+    Nobody,
+}
+
+/// When a leader was last heard, and what it said first.
+#[derive(Debug)]
+pub struct Heard {
+    at_ms: AtomicU64,
+    /// What a leader had committed when it was first heard since this node's start; `u64::MAX` = not heard yet.
+    first_committed: AtomicU64,
+}
+
+impl Heard {
+    /// Nobody was heard yet; the age counts from `now_ms`.
+    pub fn new(now_ms: u64) -> Heard {
+        Heard { at_ms: AtomicU64::new(now_ms), first_committed: AtomicU64::new(u64::MAX) }
+    }
+
+    /// A leader was heard.
+    pub fn hear(&self, now_ms: u64, committed_index: Option<u64>) {
+        self.at_ms.fetch_max(now_ms, Ordering::AcqRel);
+        if let Some(index) = committed_index {
+            let _ = self.first_committed.compare_exchange(u64::MAX, index, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
+    /// How long ago a leader was heard, ms.
+    pub fn age_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.at_ms.load(Ordering::Acquire))
+    }
+
+    /// What a leader had committed when it was first heard.
+    pub fn first_committed(&self) -> Option<u64> {
+        let index = self.first_committed.load(Ordering::Acquire);
+        (index != u64::MAX).then_some(index)
+    }
+}

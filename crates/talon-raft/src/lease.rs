@@ -1,0 +1,127 @@
+//! The guard of lease reads (design: rule 8 of the clock in the log).
+//!
+//! openraft's own lease is not enough: it says nothing right after a restored vote or a transfer, and it is as long as the followers'.
+//! This guard counts only acknowledgements that a quorum gave to requests *sent* less than 75 % of the lease ago, on a
+//! clock that counts suspended time.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+/// The part of the lease that a leader relies on, in percent; the rest is for clocks that drift.
+const RELIED_ON_PERCENT: u64 = 75;
+
+/// Who has acknowledged this node as leader of which term, and when the acknowledged request was sent.
+#[derive(Debug)]
+pub struct LeaseGuard {
+    lease_ms: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    term: u64,
+    /// By node: when the newest acknowledged request was sent, monotonic ms.
+    sent_ms: BTreeMap<u64, u64>,
+    /// Leadership is being handed over: the target may win an election inside the lease.
+    barred: bool,
+}
+
+impl LeaseGuard {
+    /// A guard for a lease of `lease_ms` (the followers refuse to vote that long after they heard from a leader).
+    pub fn new(lease_ms: u64) -> LeaseGuard {
+        LeaseGuard { lease_ms, state: Mutex::default() }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// A follower has accepted a request of `term` that was sent at `sent_ms`.
+    pub fn acknowledged(&self, node_id: u64, term: u64, sent_ms: u64) {
+        let mut state = self.state();
+        if term < state.term {
+            return;
+        }
+        if term > state.term {
+            *state = State { term, ..State::default() };
+        }
+        let newest = state.sent_ms.entry(node_id).or_insert(sent_ms);
+        *newest = (*newest).max(sent_ms);
+    }
+
+    /// No lease reads from now on, until [`LeaseGuard::allow`]: a transfer is about to be triggered.
+    pub fn bar(&self) {
+        self.state().barred = true;
+    }
+
+    /// A read index has succeeded after [`LeaseGuard::bar`]: this node still leads.
+    pub fn allow(&self) {
+        self.state().barred = false;
+    }
+
+    /// Whether lease reads wait for a read index to succeed.
+    pub fn is_barred(&self) -> bool {
+        self.state().barred
+    }
+
+    /// Whether no other node can have been elected by `now_ms`, given that this node (`own_id`) is leader of `term`.
+    pub fn holds(&self, term: u64, voter_sets: &[Vec<u64>], own_id: u64, now_ms: u64) -> bool {
+        let state = self.state();
+        if state.barred || (state.term != term && voter_sets.iter().any(|set| set.as_slice() != [own_id])) {
+            return false;
+        }
+        let relied_on_ms = self.lease_ms * RELIED_ON_PERCENT / 100;
+        // Of a joint membership, each set needs its own majority.
+        voter_sets.iter().all(|set| {
+            let fresh = set.iter().filter(|id| {
+                **id == own_id
+                    || state.sent_ms.get(id).is_some_and(|sent_ms| now_ms.saturating_sub(*sent_ms) < relied_on_ms)
+            });
+            fresh.count() > set.len() / 2
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_holds_for_three_quarters_of_the_lease_after_a_quorum_answered() {
+        let guard = LeaseGuard::new(1000);
+        let voters = [vec![1, 2, 3]];
+        assert!(!guard.holds(5, &voters, 1, 0));
+        guard.acknowledged(2, 5, 100);
+        assert!(guard.holds(5, &voters, 1, 849));
+        assert!(!guard.holds(5, &voters, 1, 850));
+        assert!(!guard.holds(6, &voters, 1, 100), "an acknowledgement of an older term says nothing");
+    }
+
+    #[test]
+    fn an_older_answer_that_comes_late_changes_nothing() {
+        let guard = LeaseGuard::new(1000);
+        guard.acknowledged(2, 5, 100);
+        guard.acknowledged(2, 4, 900);
+        guard.acknowledged(2, 5, 50);
+        assert!(!guard.holds(5, &[vec![1, 2, 3]], 1, 850));
+    }
+
+    #[test]
+    fn each_set_of_a_joint_membership_needs_a_majority() {
+        let guard = LeaseGuard::new(1000);
+        guard.acknowledged(2, 5, 100);
+        assert!(!guard.holds(5, &[vec![1, 2, 3], vec![1, 4, 5]], 1, 200));
+        guard.acknowledged(4, 5, 100);
+        assert!(guard.holds(5, &[vec![1, 2, 3], vec![1, 4, 5]], 1, 200));
+    }
+
+    #[test]
+    fn a_single_voter_needs_nobody_and_a_transfer_bars_everybody() {
+        let guard = LeaseGuard::new(1000);
+        assert!(guard.holds(1, &[vec![1]], 1, 0));
+        guard.bar();
+        assert!(!guard.holds(1, &[vec![1]], 1, 0));
+        guard.allow();
+        assert!(guard.holds(1, &[vec![1]], 1, 0));
+    }
+}

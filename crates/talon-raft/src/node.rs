@@ -1,0 +1,440 @@
+//! The node: everything wired together, started, and ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::storage::RaftLogStorage;
+use openraft::{Config, RaftLogReader, SnapshotPolicy};
+use talon_core::Status;
+use talon_proto::v1::raft_server::RaftServer;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clocks, SystemClocks};
+use crate::identity::{Home, HomeError, Identity};
+use crate::leadership::{Heard, Leadership};
+use crate::lease::LeaseGuard;
+use crate::log::{LogSettings, LogStore};
+use crate::proposer::Proposer;
+use crate::read_index::ReadIndex;
+use crate::settings::Settings;
+use crate::state::{StateMachine, Stores};
+use crate::timekeeper::Timekeeper;
+use crate::transport::{Gate, Link, MESSAGE_BYTES_MAX, Network, RaftService, Received};
+use crate::types::{LogId, NodeAddress, TypeConfig};
+use crate::{upkeep, watcher};
+
+/// How long a stream with unanswered requests may be silent, ms.
+const SILENCE_MS_MAX: u64 = 5_000;
+/// How often a starting node asks its peers.
+const HELLO_INTERVAL: Duration = Duration::from_millis(200);
+
+pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The log.
+    #[error("the log: {0}")]
+    Log(String),
+    /// The state.
+    #[error("the state: {0}")]
+    State(String),
+    /// Log and state do not fit together.
+    #[error("{0}")]
+    Mismatch(String),
+    /// A setting that raft does not take.
+    #[error("settings: {0}")]
+    Settings(String),
+    /// The raft port cannot be listened on.
+    #[error("cannot listen for other nodes on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// openraft did not start.
+    #[error("raft: {0}")]
+    Raft(String),
+}
+
+/// A running node of a cluster. It implements [`talon_core::Database`] and [`talon_core::Administer`].
+pub struct Node {
+    pub(crate) inner: Arc<Inner>,
+    /// Ends the tasks and the listener.
+    ending: CancellationToken,
+}
+
+/// What the node's tasks share.
+pub(crate) struct Inner {
+    pub settings: Settings,
+    pub raft: Raft,
+    pub stores: Arc<Stores>,
+    pub log: LogStore,
+    pub time: Arc<Timekeeper>,
+    pub lease: Arc<LeaseGuard>,
+    pub link: Arc<Link>,
+    pub proposer: Arc<Proposer>,
+    pub read_index: ReadIndex,
+    pub leadership: watch::Receiver<Leadership>,
+    pub status: watch::Receiver<Arc<Status>>,
+    pub voter_sets: Mutex<Vec<Vec<u64>>>,
+    pub watch_over: Arc<WatchOver>,
+    pub fault: watch::Receiver<Option<String>>,
+}
+
+impl Inner {
+    pub fn voter_sets(&self) -> MutexGuard<'_, Vec<Vec<u64>>> {
+        self.voter_sets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until when a call that comes now may be held, monotonic ms.
+    pub fn hold_deadline_ms(&self) -> u64 {
+        self.time.monotonic_ms() + self.settings.hold_ms_max
+    }
+}
+
+/// What arrives from other nodes goes past here.
+pub(crate) struct WatchOver {
+    home: Home,
+    node_id: u64,
+    time: Arc<Timekeeper>,
+    link: std::sync::OnceLock<Arc<Link>>,
+    pub heard: Heard,
+    /// It may have been a voter that lost its disk: no votes until it holds what the cluster had committed.
+    pub joining: AtomicBool,
+    /// A restarted voter may have acknowledged a leader just before: no votes until that lease is over, monotonic ms.
+    pub quiet_until_ms: u64,
+}
+
+impl WatchOver {
+    /// Why this node must not campaign now.
+    pub fn why_no_campaign(&self) -> Option<&'static str> {
+        if self.joining.load(Ordering::Acquire) {
+            return Some("this node has not caught up with the cluster it joined");
+        }
+        (self.time.monotonic_ms() < self.quiet_until_ms).then_some("this node has just been restarted")
+    }
+
+    /// It holds what the cluster had committed: it may vote from now on.
+    pub fn joined(&self) -> Result<(), HomeError> {
+        let cluster_id = self.link.get().map(|link| link.cluster_id()).unwrap_or_default();
+        self.home.save(self.node_id, &cluster_id, false)?;
+        self.joining.store(false, Ordering::Release);
+        tracing::info!("this node has caught up and may vote");
+        Ok(())
+    }
+}
+
+impl Gate for WatchOver {
+    fn join(&self, cluster_id: &str) -> Result<(), String> {
+        self.home.save(self.node_id, cluster_id, true).map_err(|error| error.to_string())?;
+        self.joining.store(true, Ordering::Release);
+        if let Some(link) = self.link.get() {
+            link.set_cluster_id(cluster_id);
+        }
+        tracing::info!(cluster_id, "this node belongs to a cluster now");
+        Ok(())
+    }
+
+    fn why_no_vote(&self, last_log_id: Option<&LogId>) -> Option<&'static str> {
+        // A cluster that is just being formed has nothing that a vote could lose.
+        let forming = last_log_id.is_none_or(|last| last.index == 0);
+        if forming && self.joining.load(Ordering::Acquire) {
+            return None;
+        }
+        self.why_no_campaign()
+    }
+
+    fn heard(&self, received: Received) {
+        self.heard.hear(self.time.monotonic_ms(), received.committed_index);
+    }
+}
+
+fn raft_config(settings: &Settings) -> Result<Config, StartError> {
+    let config = Config {
+        cluster_name: "talon".to_owned(),
+        heartbeat_interval: settings.heartbeat_ms,
+        election_timeout_min: settings.election_timeout_ms_min,
+        election_timeout_max: settings.election_timeout_ms_max,
+        max_payload_entries: 64,
+        max_append_entries: Some(64),
+        // Checkpoints and purges are triggered by bytes, in `upkeep`.
+        snapshot_policy: SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        purge_batch_size: 256,
+        replication_lag_threshold: 1_000,
+        install_snapshot_timeout: 600_000,
+        enable_pre_vote: Some(true),
+        // A restarted leader may have lost a tail that it never acknowledged; as leader of the same term it would give its log ids
+        // to other entries.
+        enable_leader_restore: Some(false),
+        // A follower may come back with an empty disk. It does not vote before it has caught up (`joining`).
+        allow_log_reversion: Some(true),
+        // Until `watcher` allows it.
+        enable_elect: false,
+        ..Config::default()
+    };
+    config.validate().map_err(|error| StartError::Settings(error.to_string()))
+}
+
+impl Node {
+    /// Starts a node on the machine's own clocks. Returns once it runs; whether it serves, [`talon_core::Database::status`] says.
+    ///
+    /// # Errors
+    /// If the folder, the log, the state or the port cannot be used.
+    pub async fn start(settings: Settings) -> Result<Arc<Node>, StartError> {
+        Node::start_with(settings, Arc::new(SystemClocks)).await
+    }
+
+    /// Starts a node on these clocks.
+    ///
+    /// # Errors
+    /// As [`Node::start`].
+    pub async fn start_with(settings: Settings, clocks: Arc<dyn Clocks>) -> Result<Arc<Node>, StartError> {
+        let home = Home::open(&settings.data_dir)?;
+        let identity = home.identity(settings.node_id)?;
+        let time = Arc::new(Timekeeper::new(settings.node_id, clocks));
+        let lease = Arc::new(LeaseGuard::new(settings.election_timeout_ms_max));
+        let cluster_id = identity.as_ref().map(|identity| identity.cluster_id.clone()).unwrap_or_default();
+        let link = Link::new(
+            settings.node_id,
+            &settings.cluster_secret,
+            cluster_id,
+            time.clone(),
+            lease.clone(),
+            SILENCE_MS_MAX,
+        );
+        let link = Arc::new(link.map_err(StartError::Settings)?);
+
+        let log_settings = LogSettings { segment_bytes: settings.log_segment_bytes, ..LogSettings::default() };
+        let log = LogStore::open(&home.log(), log_settings).map_err(|error| StartError::Log(error.to_string()))?;
+        let (fault_known, fault) = watch::channel(None);
+        let stores = Stores::open(&home.state(), settings.memory_bytes, fault_known)
+            .map_err(|fault| StartError::State(fault.0))?;
+        let stores = Arc::new(stores);
+        let restarted = fits(log.clone(), &stores).await?;
+
+        let now_ms = time.monotonic_ms();
+        let watch_over = Arc::new(WatchOver {
+            node_id: settings.node_id,
+            time: time.clone(),
+            link: std::sync::OnceLock::from(link.clone()),
+            heard: Heard::new(now_ms),
+            joining: AtomicBool::new(identity.as_ref().is_some_and(|identity| identity.joining)),
+            quiet_until_ms: if restarted { now_ms + settings.election_timeout_ms_max } else { 0 },
+            home,
+        });
+
+        let network = Network::new(link.clone());
+        let machine = StateMachine::start(stores.clone()).map_err(|error| StartError::State(error.to_string()))?;
+        let config = Arc::new(raft_config(&settings)?);
+        let raft = Raft::new(settings.node_id, config, network.clone(), log.clone(), machine)
+            .await
+            .map_err(|error| StartError::Raft(error.to_string()))?;
+
+        let ending = CancellationToken::new();
+        listen(&settings, &raft, &link, &watch_over, &stores, &ending).await?;
+
+        let (status_known, status) = watch::channel(Arc::new(watcher::first_status(&settings)));
+        let (leadership_known, leadership) = watch::channel(Leadership::Nobody);
+        let proposer = Arc::new(Proposer::new(time.clone(), stores.pending.clone()));
+        let inner = Arc::new(Inner {
+            read_index: ReadIndex::start(raft.clone()),
+            settings,
+            raft,
+            stores,
+            log,
+            time,
+            lease,
+            link,
+            proposer,
+            leadership,
+            status,
+            voter_sets: Mutex::default(),
+            watch_over,
+            fault,
+        });
+        spawn(&ending, watcher::run(inner.clone(), leadership_known, status_known));
+        spawn(&ending, upkeep::keep_time(inner.clone()));
+        spawn(&ending, upkeep::purge_expired(inner.clone()));
+        spawn(&ending, upkeep::bound_the_log(inner.clone()));
+        spawn(&ending, upkeep::give_up_lost_calls(inner.clone()));
+        let proposing = inner.clone();
+        spawn(&ending, async move {
+            let (leadership, status) = (proposing.leadership.clone(), proposing.status.clone());
+            let leader = || status.borrow().leader().cloned();
+            proposing.proposer.run(proposing.raft.clone(), leadership, leader).await;
+        });
+        spawn(&ending, form(inner.clone(), network, identity));
+        Ok(Arc::new(Node { inner, ending }))
+    }
+
+    /// Resolves when the node has met a storage fault, with what it was: whoever runs the node ends it then.
+    pub async fn failed(&self) -> String {
+        let mut fault = self.inner.fault.clone();
+        let mut metrics = self.inner.raft.metrics();
+        loop {
+            if let Some(text) = fault.borrow_and_update().clone() {
+                return text;
+            }
+            if let Err(error) = &metrics.borrow_and_update().running_state {
+                return error.to_string();
+            }
+            tokio::select! {
+                changed = fault.changed() => if changed.is_err() { return "the state is gone".to_owned() },
+                changed = metrics.changed() => if changed.is_err() { return "raft has stopped".to_owned() },
+            }
+        }
+    }
+
+    /// Ends the node: hands leadership over if it leads (as far as that goes within a few seconds), stops raft, and makes durable what
+    /// is applied.
+    pub async fn shutdown(&self) {
+        if matches!(*self.inner.leadership.borrow(), Leadership::Leading { .. })
+            && self.inner.voter_sets().iter().any(|set| set.len() > 1)
+            && let Err(error) = talon_core::Administer::transfer_leadership(self, None).await
+        {
+            tracing::warn!(%error, "leadership was not handed over");
+        }
+        self.ending.cancel();
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::warn!(%error, "raft did not end cleanly");
+        }
+        let stores = self.inner.stores.clone();
+        match tokio::task::spawn_blocking(move || stores.live().machine.flush()).await {
+            Ok(Ok(applied)) => tracing::info!(index = applied.index, "the state is on disk"),
+            Ok(Err(fault)) => tracing::error!(%fault, "the state was not flushed; the log will bring it again"),
+            Err(error) => tracing::error!(%error, "the state was not flushed; the log will bring it again"),
+        }
+        let log = self.inner.log.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || log.close()).await {
+            tracing::error!(%error, "the log did not end cleanly");
+        }
+    }
+
+    /// Figures for the metrics endpoint: name (without prefix), what it is, and the value.
+    pub fn gauges(&self) -> Vec<(&'static str, &'static str, f64)> {
+        crate::watcher::gauges(&self.inner)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.ending.cancel();
+    }
+}
+
+fn spawn(ending: &CancellationToken, work: impl Future<Output = ()> + Send + 'static) {
+    let ending = ending.clone();
+    tokio::spawn(async move { ending.run_until_cancelled_owned(work).await });
+}
+
+/// What is applied must reach up to where the log begins: what was purged can only come from the state. Returns whether this node
+/// has ever voted or had entries.
+async fn fits(mut log: LogStore, stores: &Stores) -> Result<bool, StartError> {
+    let failed = |error: std::io::Error| StartError::Log(error.to_string());
+    let log_state = log.get_log_state().await.map_err(failed)?;
+    let vote = log.get_log_reader().await.read_vote().await.map_err(failed)?;
+    let applied = stores.live().machine.applied();
+    if let Some(purged) = log_state.last_purged_log_id
+        && (applied.is_nothing() || applied.index < purged.index)
+    {
+        return Err(StartError::Mismatch(format!(
+            "the log begins behind index {}, but the state ends at {}: the state folder is not the one that belongs to \
+             this log. Restore it, or remove the whole data folder and let this node get its data from the others",
+            purged.index, applied.index
+        )));
+    }
+    Ok(vote.is_some() || log_state.last_log_id.is_some())
+}
+
+async fn listen(
+    settings: &Settings,
+    raft: &Raft,
+    link: &Arc<Link>,
+    watch_over: &Arc<WatchOver>,
+    stores: &Arc<Stores>,
+    ending: &CancellationToken,
+) -> Result<(), StartError> {
+    let address = settings.raft_listen;
+    let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+    let service = RaftService::new(raft.clone(), link.clone(), watch_over.clone(), stores.clone(), ending.clone());
+    let service = RaftServer::new(service)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    let ended = ending.clone();
+    tokio::spawn(async move {
+        let server = tonic::transport::Server::builder()
+            .tcp_nodelay(true)
+            .initial_stream_window_size(8 << 20)
+            .initial_connection_window_size(8 << 20)
+            .http2_keepalive_interval(Some(Duration::from_secs(5)))
+            .add_service(service);
+        let incoming = TcpListenerStream::new(listener);
+        if let Err(error) = server.serve_with_incoming_shutdown(incoming, ended.cancelled_owned()).await {
+            tracing::error!(%error, "the raft listener ended");
+        }
+    });
+    Ok(())
+}
+
+/// The first start: the node with the lowest number forms the cluster, once all the others have said that they belong to none.
+async fn form(inner: Arc<Inner>, network: Network, identity: Option<Identity>) {
+    let settings = &inner.settings;
+    let forms = match &identity {
+        // It was interrupted between writing its identity and the first log entry.
+        Some(identity) => !identity.joining && inner.log.first_and_last().is_none(),
+        None => true,
+    };
+    if !forms || settings.peers.first_key_value().map(|(id, _)| *id) != Some(settings.node_id) {
+        return;
+    }
+    let others: BTreeMap<u64, NodeAddress> =
+        settings.peers.iter().filter(|(id, _)| **id != settings.node_id).map(|(id, a)| (*id, a.clone())).collect();
+    let mut missing: BTreeSet<u64> = others.keys().copied().collect();
+    let own_cluster_id = identity.map(|identity| identity.cluster_id).filter(|id| !id.is_empty());
+    while !missing.is_empty() {
+        for id in missing.clone() {
+            let Some(address) = others.get(&id) else { continue };
+            match network.hello(id, address).await {
+                Ok(reply) if reply.node_id != id => {
+                    tracing::error!(id, found = reply.node_id, %address, "another node answers there: check the peers setting");
+                }
+                Ok(reply) if reply.cluster_id.is_empty() || Some(&reply.cluster_id) == own_cluster_id.as_ref() => {
+                    missing.remove(&id);
+                }
+                Ok(reply) => {
+                    tracing::info!(cluster_id = reply.cluster_id, "there is a cluster already; waiting for its leader");
+                    return;
+                }
+                Err(status) => tracing::debug!(id, message = status.message(), "a peer does not answer yet"),
+            }
+        }
+        if !inner.link.cluster_id().is_empty() && own_cluster_id.is_none() {
+            return;
+        }
+        tokio::time::sleep(HELLO_INTERVAL).await;
+    }
+    let cluster_id = own_cluster_id.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
+    let begun = inner.watch_over.home.save(settings.node_id, &cluster_id, false);
+    if let Err(error) = begun {
+        inner.stores.fail(&talon_core::Fault(error.to_string()));
+        return;
+    }
+    inner.link.set_cluster_id(&cluster_id);
+    match inner.raft.initialize(settings.peers.clone()).await {
+        Ok(()) => tracing::info!(cluster_id, nodes = settings.peers.len(), "formed a cluster"),
+        Err(error) => tracing::error!(%error, "the cluster was not formed"),
+    }
+}

@@ -1,0 +1,69 @@
+//! What this node has proposed and not yet answered, by the proposal's seed, which no other proposal has.
+//!
+//! A reply belongs to a proposal, not to a place in the log: after a loss of leadership another entry may stand at that place.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use talon_core::{Call, Denied, Outcome};
+use tokio::sync::oneshot;
+
+/// One pipeline's calls on their way through the log, and who waits for the outcomes.
+#[derive(Debug)]
+pub struct Ticket {
+    /// In order; reads in between are answered at their place by the node that proposed them, and not replicated.
+    pub calls: Vec<Call>,
+    /// Where the outcomes go, one a call.
+    pub done: oneshot::Sender<Vec<Outcome>>,
+    /// Until when it may be held while nobody leads, monotonic ms.
+    pub deadline_ms: u64,
+    /// The bytes of its writes.
+    pub size_bytes: usize,
+}
+
+impl Ticket {
+    /// Answers every call alike.
+    pub fn deny(self, denied: &Denied) {
+        let outcomes = self.calls.iter().map(|_| Err(denied.clone())).collect();
+        // Whoever asked may be gone.
+        let _ = self.done.send(outcomes);
+    }
+}
+
+/// A proposal that was handed to raft.
+#[derive(Debug)]
+pub struct Proposed {
+    /// What it is made of.
+    pub tickets: Vec<Ticket>,
+    /// When it was proposed, monotonic ms.
+    pub at_ms: u64,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Pending(Mutex<BTreeMap<u64, Proposed>>);
+
+impl Pending {
+    fn map(&self) -> MutexGuard<'_, BTreeMap<u64, Proposed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a proposal before it is handed to raft.
+    pub fn insert(&self, seed: u64, proposed: Proposed) {
+        self.map().insert(seed, proposed);
+    }
+
+    /// Takes the proposal out: whoever has it answers it.
+    pub fn take(&self, seed: u64) -> Option<Proposed> {
+        self.map().remove(&seed)
+    }
+
+    /// Answers those that were proposed before `before_ms`: nobody knows what becomes of them.
+    pub fn give_up(&self, before_ms: u64) {
+        let old: Vec<Proposed> = self.map().extract_if(.., |_, proposed| proposed.at_ms < before_ms).map(|(_, p)| p).collect();
+        for proposed in old {
+            tracing::warn!(calls = proposed.tickets.len(), "answering calls whose fate is unknown");
+            proposed.tickets.into_iter().for_each(|ticket| ticket.deny(&Denied::InDoubt));
+        }
+    }
+}

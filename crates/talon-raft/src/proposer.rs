@@ -1,0 +1,242 @@
+//! The one who proposes: folds what all connections have handed in into log entries, stamps them, and keeps several in flight.
+//!
+//! No timer: whenever a slot is free, whatever waits is packed. A ticket that raft did not append is held and proposed again; one
+//! that was appended is never proposed again, whatever becomes of it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use openraft::errors::ClientWriteError;
+use openraft::impls::OneshotResponder;
+use talon_core::{Call, Denied, Member, Outcome, Proposal};
+use tokio::sync::{Notify, Semaphore, oneshot, watch};
+
+use crate::leadership::Leadership;
+use crate::pending::{Pending, Proposed, Ticket};
+use crate::state::StateMachine;
+use crate::timekeeper::Timekeeper;
+use crate::types::{LeaderId, ProposalEntry, TypeConfig};
+
+/// How many calls one entry carries at most; a pipeline is not split, so one alone may carry more.
+const ENTRY_CALLS_MAX: usize = 5000;
+/// How many bytes one entry carries at most; a larger ticket travels alone.
+const ENTRY_BYTES_MAX: usize = 512 << 10;
+/// How many entries are under way at most.
+const IN_FLIGHT_MAX: usize = 16;
+/// How many bytes of calls wait or are under way at most; beyond that, whoever asks waits.
+const QUEUED_BYTES_MAX: usize = 256 << 20;
+/// Queued bytes are counted in lumps of this size.
+const PERMIT_BYTES: usize = 1 << 10;
+/// How often held tickets are looked at while nobody leads.
+const HELD_CHECK: Duration = Duration::from_millis(20);
+
+type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// Where calls are handed in.
+pub struct Proposer {
+    queue: Mutex<VecDeque<Ticket>>,
+    wake: Notify,
+    permits: Semaphore,
+    paused: AtomicBool,
+    in_flight: AtomicUsize,
+    time: Arc<Timekeeper>,
+    pending: Arc<Pending>,
+}
+
+impl Proposer {
+    /// With nothing waiting.
+    pub fn new(time: Arc<Timekeeper>, pending: Arc<Pending>) -> Proposer {
+        Proposer {
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            permits: Semaphore::new(QUEUED_BYTES_MAX / PERMIT_BYTES),
+            paused: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+            time,
+            pending,
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Ticket>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends calls through the log; none = a tick. Returns one outcome a call. They are held until `deadline_ms` (monotonic) if nobody leads.
+    pub async fn submit(&self, calls: Vec<Call>, deadline_ms: u64) -> Vec<Outcome> {
+        let count = calls.len();
+        let size_bytes = calls.iter().map(Call::size_bytes).sum::<usize>();
+        let permits = u32::try_from((size_bytes / PERMIT_BYTES).min(QUEUED_BYTES_MAX / PERMIT_BYTES)).unwrap_or(0) + 1;
+        let permits = permits.min((QUEUED_BYTES_MAX / PERMIT_BYTES) as u32);
+        let wait = Duration::from_millis(deadline_ms.saturating_sub(self.time.monotonic_ms()));
+        let deny = |denied: Denied| (0..count).map(|_| Err(denied.clone())).collect();
+        let Ok(Ok(_permit)) = tokio::time::timeout(wait, self.permits.acquire_many(permits)).await else {
+            return deny(Denied::Busy);
+        };
+        let (done, outcomes) = oneshot::channel();
+        self.queue().push_back(Ticket { calls, done, deadline_ms, size_bytes });
+        self.wake.notify_one();
+        // The proposer answers every ticket, unless the node goes down.
+        outcomes.await.unwrap_or_else(|_| deny(Denied::ShuttingDown))
+    }
+
+    /// Stops (or resumes) proposing; calls are held. For a transfer of leadership.
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    /// Whether it proposes: no transfer of leadership is under way.
+    pub fn is_running(&self) -> bool {
+        !self.paused.load(Ordering::Acquire)
+    }
+
+    /// Whether no entries are under way.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight.load(Ordering::Acquire) == 0
+    }
+
+    /// How many entries are under way and how many tickets wait.
+    pub fn load(&self) -> (usize, usize) {
+        (self.in_flight.load(Ordering::Acquire), self.queue().len())
+    }
+
+    /// Runs until the node is dropped.
+    pub async fn run(&self, raft: Raft, mut leadership: watch::Receiver<Leadership>, leader: impl Fn() -> Option<Member>) {
+        let mut in_flight = FuturesUnordered::new();
+        let mut seeds = Seeds::new();
+        loop {
+            let now = *leadership.borrow_and_update();
+            if !self.paused.load(Ordering::Acquire) {
+                match now {
+                    Leadership::Leading { .. } => {
+                        while in_flight.len() < IN_FLIGHT_MAX
+                            && let Some(tickets) = self.pack()
+                        {
+                            let seed = seeds.next();
+                            match self.propose(&raft, seed, tickets).await {
+                                Some(result) => in_flight.push(async move { (seed, result.await) }),
+                                None => break,
+                            }
+                        }
+                    }
+                    Leadership::Following { .. } => {
+                        if let Some(leader) = leader() {
+                            let denied = Denied::NotLeader { leader };
+                            self.queue().drain(..).for_each(|ticket| ticket.deny(&denied));
+                        }
+                    }
+                    Leadership::Unsettled | Leadership::Nobody => {}
+                }
+            }
+            self.expire();
+            self.in_flight.store(in_flight.len(), Ordering::Release);
+            let held = !self.queue().is_empty() && in_flight.len() < IN_FLIGHT_MAX;
+            tokio::select! {
+                Some((seed, result)) = in_flight.next(), if !in_flight.is_empty() => self.settle(seed, result),
+                () = self.wake.notified() => {}
+                changed = leadership.changed() => if changed.is_err() { break },
+                () = tokio::time::sleep(HELD_CHECK), if held => {}
+            }
+        }
+        self.queue().drain(..).for_each(|ticket| ticket.deny(&Denied::ShuttingDown));
+    }
+
+    /// The next entry's tickets.
+    fn pack(&self) -> Option<Vec<Ticket>> {
+        let mut queue = self.queue();
+        let (mut calls, mut size_bytes, mut tickets) = (0, 0, 0);
+        for ticket in queue.iter() {
+            calls += ticket.calls.len();
+            size_bytes += ticket.size_bytes;
+            if tickets > 0 && (calls > ENTRY_CALLS_MAX || size_bytes > ENTRY_BYTES_MAX) {
+                break;
+            }
+            tickets += 1;
+        }
+        (tickets > 0).then(|| queue.drain(..tickets).collect())
+    }
+
+    fn hold(&self, tickets: Vec<Ticket>) {
+        let mut queue = self.queue();
+        tickets.into_iter().rev().for_each(|ticket| queue.push_front(ticket));
+    }
+
+    /// Denies what was held too long.
+    fn expire(&self) {
+        let now_ms = self.time.monotonic_ms();
+        let late: Vec<Ticket> = {
+            let mut queue = self.queue();
+            if queue.iter().all(|ticket| ticket.deadline_ms > now_ms) {
+                return;
+            }
+            let (late, held) = queue.drain(..).partition(|ticket| ticket.deadline_ms <= now_ms);
+            *queue = held;
+            late.into()
+        };
+        late.into_iter().for_each(|ticket| ticket.deny(&Denied::NoLeader));
+    }
+
+    /// Hands an entry to raft; `None` if this node may not stamp any more.
+    async fn propose(&self, raft: &Raft, seed: u64, tickets: Vec<Ticket>) -> Option<oneshot::Receiver<WriteResult>> {
+        let Some((term, stamp_ms)) = self.time.stamp() else {
+            self.hold(tickets);
+            return None;
+        };
+        let writes = tickets.iter().flat_map(|ticket| ticket.calls.iter().filter(|call| call.is_write()));
+        let entry = ProposalEntry::from_bytes(Proposal::encode_calls(stamp_ms, seed, writes));
+        // Before raft has it: apply may come before this task goes on.
+        self.pending.insert(seed, Proposed { tickets, at_ms: self.time.monotonic_ms() });
+        let (responder, result) = OneshotResponder::new_pair();
+        // Only in the term the stamp was made for.
+        let handed = raft.write(entry).with_leader(LeaderId::new(term)).responder(responder).await;
+        if let Err(error) = handed {
+            tracing::warn!(%error, "raft takes no more proposals");
+            self.pending.take(seed).into_iter().flat_map(|proposed| proposed.tickets).for_each(|ticket| {
+                ticket.deny(&Denied::ShuttingDown);
+            });
+            return None;
+        }
+        Some(result)
+    }
+
+    fn settle(&self, seed: u64, result: Result<WriteResult, oneshot::error::RecvError>) {
+        let tickets = |proposed: Option<Proposed>| proposed.into_iter().flat_map(|proposed| proposed.tickets);
+        match result {
+            // Answered when it was applied.
+            Ok(Ok(_)) => {}
+            // Not appended: held, or redirected, on the next round.
+            Ok(Err(ClientWriteError::ForwardToLeader(_))) => self.hold(tickets(self.pending.take(seed)).collect()),
+            // Appended. That it is gone from this log does not say that no other node has it.
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "an appended entry's fate is unknown");
+                tickets(self.pending.take(seed)).for_each(|ticket| ticket.deny(&Denied::InDoubt));
+            }
+            Err(_) => tickets(self.pending.take(seed)).for_each(|ticket| ticket.deny(&Denied::InDoubt)),
+        }
+    }
+}
+
+type WriteResult = openraft::raft::ClientWriteResult<TypeConfig>;
+
+/// Numbers that no other proposal of any node has: 64 bits of a keyed mix of a counter.
+struct Seeds {
+    state: u64,
+}
+
+impl Seeds {
+    fn new() -> Seeds {
+        Seeds { state: rand::random() }
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}

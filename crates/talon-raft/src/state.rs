@@ -1,0 +1,582 @@
+//! The state machine behind the log: a thread that applies, the folders the state lives in, checkpoints made and installed.
+//!
+//! In the state's folder: `CURRENT` names the live folder (`live-N`), which is replaced as a whole when a checkpoint is
+//! installed; `checkpoint-INDEX` is the newest checkpoint; `incoming` is what is being received. After a crash everything
+//! that `CURRENT` does not name, except a complete checkpoint, is thrown away.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
+
+use futures::{Stream, StreamExt, TryStreamExt};
+use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta};
+use talon::{Content, Machine, ReadView};
+use talon_core::proposal::stamp_and_seed;
+use talon_core::{Call, Denied, Fault, Proposal, Reply, StateHash};
+use talon_storage::{RocksEngine, RocksSettings};
+use tokio::sync::{oneshot, watch};
+
+use crate::checkpoint::{Checkpoint, Transfers};
+use crate::identity::write_durably;
+use crate::pending::{Pending, Ticket};
+use crate::types::{Applied, Entry, LogId, NodeAddress, Payload, StoredMembership, TypeConfig, log_id};
+
+/// How much is applied in one storage batch, bytes of entries.
+const LUMP_BYTES_MAX: usize = 4 << 20;
+/// How many entries are applied in one storage batch.
+const LUMP_ENTRIES_MAX: usize = 256;
+/// How many state hashes are remembered.
+const HASHES_MAX: usize = 16;
+
+type Meta = SnapshotMeta<crate::types::LeaderId, u64, NodeAddress>;
+
+/// The state that is live now; its folder goes when it has been replaced and nobody uses it any more.
+pub struct Live {
+    /// The state machine.
+    pub machine: Machine,
+    folder: PathBuf,
+    replaced: AtomicBool,
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        if self.replaced.load(Ordering::Relaxed)
+            && let Err(error) = fs::remove_dir_all(&self.folder)
+        {
+            tracing::warn!(folder = %self.folder.display(), %error, "an old state folder cannot be removed");
+        }
+    }
+}
+
+/// Where the state and its checkpoints are.
+pub struct Stores {
+    folder: PathBuf,
+    memory_bytes: usize,
+    live: RwLock<Arc<Live>>,
+    checkpoint: Mutex<Option<Checkpoint>>,
+    /// Which nodes are being sent a checkpoint.
+    pub transfers: Arc<Transfers>,
+    /// What this node proposed.
+    pub pending: Arc<Pending>,
+    hashes: Mutex<BTreeMap<u64, StateHash>>,
+    applied_term: AtomicU64,
+    fault: watch::Sender<Option<String>>,
+}
+
+impl Stores {
+    /// Opens the state in `folder`, or begins an empty one.
+    ///
+    /// # Errors
+    /// If what is there cannot be read, or is damaged.
+    pub fn open(folder: &Path, memory_bytes: usize, fault: watch::Sender<Option<String>>) -> Result<Stores, Fault> {
+        let io = |error: io::Error| Fault(format!("{}: {error}", folder.display()));
+        fs::create_dir_all(folder).map_err(io)?;
+        let pointer = folder.join("CURRENT");
+        let current = match fs::read_to_string(&pointer) {
+            Ok(name) => name.trim().to_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let name = "live-1".to_owned();
+                write_durably(&pointer, name.as_bytes()).map_err(io)?;
+                name
+            }
+            Err(error) => return Err(io(error)),
+        };
+        let transfers = Arc::new(Transfers::default());
+        let checkpoint = tidy_up(folder, &current, &transfers).map_err(io)?;
+        let live = open_live(folder.join(&current), memory_bytes)?;
+        let stores = Stores {
+            folder: folder.to_owned(),
+            memory_bytes,
+            live: RwLock::new(Arc::new(live)),
+            checkpoint: Mutex::new(checkpoint),
+            transfers,
+            pending: Arc::default(),
+            hashes: Mutex::default(),
+            applied_term: AtomicU64::new(0),
+            fault,
+        };
+        stores.note_applied_term()?;
+        Ok(stores)
+    }
+
+    /// The live state.
+    pub fn live(&self) -> Arc<Live> {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The newest consistent view of it.
+    ///
+    /// # Errors
+    /// A storage fault, which also stops the node.
+    pub fn view(&self) -> Result<Arc<ReadView>, Fault> {
+        self.live().machine.view().inspect_err(|fault| self.fail(fault))
+    }
+
+    /// The term of the last applied entry.
+    pub fn applied_term(&self) -> u64 {
+        self.applied_term.load(Ordering::Acquire)
+    }
+
+    fn note_applied_term(&self) -> Result<(), Fault> {
+        let position = decode_position(&self.live().machine.applied().position)?;
+        self.applied_term.store(position.map_or(0, |position| position.leader_id.term), Ordering::Release);
+        Ok(())
+    }
+
+    /// The node has met a storage fault and must stop.
+    pub fn fail(&self, fault: &Fault) {
+        self.fault.send_if_modified(|known| {
+            let first = known.is_none();
+            if first {
+                tracing::error!(%fault, "a storage fault: this node stops");
+                *known = Some(fault.0.clone());
+            }
+            first
+        });
+    }
+
+    fn checkpoint(&self) -> MutexGuard<'_, Option<Checkpoint>> {
+        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The log index of the newest checkpoint.
+    pub fn checkpoint_index(&self) -> Option<u64> {
+        self.checkpoint().as_ref().map(Checkpoint::index)
+    }
+
+    /// Where a received checkpoint is put together.
+    pub fn incoming_folder(&self) -> PathBuf {
+        self.folder.join("incoming")
+    }
+
+    /// The state hash at the mark at this log index, once it is computed.
+    pub fn state_hash(&self, index: u64) -> Option<StateHash> {
+        self.hashes.lock().unwrap_or_else(PoisonError::into_inner).get(&index).cloned()
+    }
+
+    /// Makes a checkpoint of the live state, or gives the newest one if nothing was applied since. Blocking.
+    fn make_checkpoint(&self) -> Result<Option<(Meta, Checkpoint)>, Fault> {
+        let live = self.live();
+        let applied = live.machine.applied();
+        if decode_position(&applied.position)?.is_none() {
+            return Ok(None);
+        }
+        let newest = self.checkpoint().clone();
+        if let Some(newest) = newest.filter(|newest| newest.index() == applied.index) {
+            return Ok(Some((read_meta(newest.folder())?, newest)));
+        }
+        let temporary = self.folder.join("making");
+        let io = |error: io::Error| Fault(format!("{}: {error}", self.folder.display()));
+        if temporary.exists() {
+            fs::remove_dir_all(&temporary).map_err(io)?;
+        }
+        let at = live.machine.checkpoint(&temporary).map_err(|error| Fault(error.to_string()))?;
+        let folder = self.folder.join(format!("checkpoint-{}", at.index));
+        if folder.exists() {
+            fs::remove_dir_all(&temporary).map_err(io)?;
+        } else {
+            fs::File::open(&temporary).and_then(|file| file.sync_all()).map_err(io)?;
+            fs::rename(&temporary, &folder).map_err(io)?;
+            fs::File::open(&self.folder).and_then(|file| file.sync_all()).map_err(io)?;
+        }
+        let checkpoint = Checkpoint::new(folder.clone(), at.index, self.transfers.clone());
+        self.replace_checkpoint(checkpoint.clone());
+        tracing::info!(index = at.index, "made a checkpoint");
+        Ok(Some((read_meta(&folder)?, checkpoint)))
+    }
+
+    fn replace_checkpoint(&self, checkpoint: Checkpoint) {
+        let old = self.checkpoint().replace(checkpoint.clone());
+        if let Some(old) = old.filter(|old| old.folder() != checkpoint.folder()) {
+            old.supersede();
+        }
+    }
+
+    /// Reads what a received folder says of itself.
+    ///
+    /// # Errors
+    /// If it is no whole checkpoint.
+    pub async fn open_received(&self, folder: PathBuf) -> Result<(Meta, Checkpoint), Fault> {
+        let transfers = self.transfers.clone();
+        let open = move || {
+            let meta = read_meta(&folder)?;
+            let index = meta.last_log_id.map_or(0, |position| position.index);
+            Ok((meta, Checkpoint::new(folder, index, transfers)))
+        };
+        tokio::task::spawn_blocking(open).await.map_err(|error| Fault(error.to_string()))?
+    }
+
+    /// Makes a received checkpoint the live state: rename, then one pointer. Blocking.
+    fn install(&self, received: &Checkpoint) -> Result<(), Fault> {
+        let io = |error: io::Error| Fault(format!("{}: {error}", self.folder.display()));
+        let sync_folder = || fs::File::open(&self.folder).and_then(|file| file.sync_all()).map_err(io);
+        let old = self.live();
+        let number: u64 =
+            old.folder.file_name().and_then(|name| name.to_str()?.strip_prefix("live-")?.parse().ok()).unwrap_or(0);
+        let name = format!("live-{}", number + 1);
+        let folder = self.folder.join(&name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(io)?;
+        }
+        fs::rename(received.folder(), &folder).map_err(io)?;
+        sync_folder()?;
+        let live = open_live(folder, self.memory_bytes)?;
+        write_durably(&self.folder.join("CURRENT"), name.as_bytes()).map_err(io)?;
+        let old = std::mem::replace(
+            &mut *self.live.write().unwrap_or_else(PoisonError::into_inner),
+            Arc::new(live),
+        );
+        old.replaced.store(true, Ordering::Relaxed);
+        // What was made of the old state is older than what was installed.
+        if let Some(checkpoint) = self.checkpoint().take() {
+            checkpoint.supersede();
+        }
+        self.note_applied_term()?;
+        tracing::info!(index = self.live().machine.applied().index, "installed a checkpoint");
+        Ok(())
+    }
+
+    /// Carries out a lump of entries in one storage batch, and answers those that were proposed here.
+    fn apply(self: &Arc<Stores>, entries: Vec<Entry>) -> Result<(), Fault> {
+        let mut prepared = Vec::with_capacity(entries.len());
+        for entry in entries {
+            prepared.push(Prepared::new(entry, &self.pending)?);
+        }
+        // A mark wants the state exactly behind it, so it ends a batch.
+        let mut rest = prepared.as_mut_slice();
+        while !rest.is_empty() {
+            let marked = rest.iter().position(Prepared::is_mark);
+            let (batch, behind) = rest.split_at_mut(marked.map_or(rest.len(), |mark| mark + 1));
+            self.apply_batch(batch)?;
+            if marked.is_some() {
+                self.hash_state()?;
+            }
+            rest = behind;
+        }
+        Ok(())
+    }
+
+    fn apply_batch(&self, batch: &mut [Prepared]) -> Result<(), Fault> {
+        let entries: Vec<talon::Entry<'_>> = batch.iter().map(Prepared::to_entry).collect();
+        let replies = self.live().machine.apply(&entries)?;
+        drop(entries);
+        if let Some(last) = batch.last() {
+            self.applied_term.store(last.position.leader_id.term, Ordering::Release);
+        }
+        for (prepared, replies) in batch.iter_mut().zip(replies) {
+            prepared.answer(replies);
+        }
+        Ok(())
+    }
+
+    /// Computes the hash of the state as it is now, beside the work that goes on.
+    fn hash_state(self: &Arc<Stores>) -> Result<(), Fault> {
+        let (stores, view) = (self.clone(), self.live().machine.view()?);
+        let compute = move || match talon::state_hash(&view) {
+            Ok(hash) => {
+                let mut hashes = stores.hashes.lock().unwrap_or_else(PoisonError::into_inner);
+                hashes.insert(hash.index, hash);
+                while hashes.len() > HASHES_MAX {
+                    hashes.pop_first();
+                }
+            }
+            Err(fault) => stores.fail(&fault),
+        };
+        let thread = std::thread::Builder::new().name("talon-hash".into()).spawn(compute);
+        thread.map(drop).map_err(|error| Fault(format!("no thread for the state hash: {error}")))
+    }
+}
+
+/// Removes what a crash left behind; gives the newest complete checkpoint.
+fn tidy_up(folder: &Path, current: &str, transfers: &Arc<Transfers>) -> io::Result<Option<Checkpoint>> {
+    let mut newest: Option<(u64, PathBuf)> = None;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !path.is_dir() || name == current {
+            continue;
+        }
+        let index = name.strip_prefix("checkpoint-").and_then(|index| index.parse::<u64>().ok());
+        match index {
+            Some(index) if newest.as_ref().is_none_or(|(newest, _)| *newest < index) => {
+                if let Some((_, older)) = newest.replace((index, path)) {
+                    fs::remove_dir_all(older)?;
+                }
+            }
+            _ => fs::remove_dir_all(&path)?,
+        }
+    }
+    Ok(newest.map(|(index, path)| Checkpoint::new(path, index, transfers.clone())))
+}
+
+fn open_live(folder: PathBuf, memory_bytes: usize) -> Result<Live, Fault> {
+    let defaults = RocksSettings::default();
+    let cache_bytes = memory_bytes.saturating_sub(2 * defaults.memtable_bytes).max(8 << 20);
+    let settings = RocksSettings { cache_bytes, ..defaults };
+    let engine = RocksEngine::open(&folder, &settings).map_err(|error| Fault(error.to_string()))?;
+    let machine = Machine::open(Arc::new(engine)).map_err(|error| Fault(error.to_string()))?;
+    Ok(Live { machine, folder, replaced: AtomicBool::new(false) })
+}
+
+/// Position and membership, from a checkpoint's own files.
+fn read_meta(folder: &Path) -> Result<Meta, Fault> {
+    let applied = Machine::read_checkpoint(folder).map_err(|error| Fault(error.to_string()))?;
+    Ok(SnapshotMeta {
+        last_log_id: decode_position(&applied.position)?,
+        last_membership: decode_membership(&applied.membership)?,
+    })
+}
+
+fn encode_position(position: &LogId) -> Vec<u8> {
+    [position.leader_id.term.to_le_bytes(), position.index.to_le_bytes()].concat()
+}
+
+/// No bytes: nothing was applied yet.
+fn decode_position(bytes: &[u8]) -> Result<Option<LogId>, Fault> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(term), Some(index)) if bytes.len() == 16 => {
+            Ok(Some(log_id(u64::from_le_bytes(*term), u64::from_le_bytes(*index))))
+        }
+        _ => Err(Fault(format!("an applied position of {} bytes", bytes.len()))),
+    }
+}
+
+fn decode_membership(bytes: &[u8]) -> Result<StoredMembership, Fault> {
+    if bytes.is_empty() {
+        return Ok(StoredMembership::default());
+    }
+    serde_json::from_slice(bytes).map_err(|error| Fault(format!("the stored membership cannot be read: {error}")))
+}
+
+/// An entry ready to be applied.
+struct Prepared {
+    position: LogId,
+    content: PreparedContent,
+    /// Who waits: how many calls each has, in order.
+    waiting: Vec<Waiting>,
+}
+
+enum PreparedContent {
+    Blank,
+    Membership(Vec<u8>),
+    Calls { stamp_ms: u64, seed: u64, calls: Vec<Call> },
+}
+
+struct Waiting {
+    calls: usize,
+    done: oneshot::Sender<Vec<talon_core::Outcome>>,
+}
+
+impl Prepared {
+    fn new(entry: Entry, pending: &Pending) -> Result<Prepared, Fault> {
+        let position = entry.log_id;
+        let mut waiting = Vec::new();
+        let content = match entry.payload {
+            Payload::Blank => PreparedContent::Blank,
+            Payload::Membership(membership) => {
+                let stored = StoredMembership::new(Some(position), membership);
+                let bytes = serde_json::to_vec(&stored).map_err(|error| Fault(error.to_string()))?;
+                PreparedContent::Membership(bytes)
+            }
+            Payload::Normal(proposal) => {
+                let (stamp_ms, seed) = stamp_and_seed(proposal.bytes())?;
+                let calls = match pending.take(seed) {
+                    // Proposed here: with the reads in between, which were not replicated.
+                    Some(proposed) => {
+                        let mut calls = Vec::new();
+                        for Ticket { calls: mut of_ticket, done, .. } in proposed.tickets {
+                            waiting.push(Waiting { calls: of_ticket.len(), done });
+                            calls.append(&mut of_ticket);
+                        }
+                        calls
+                    }
+                    None => Proposal::decode(proposal.bytes().clone())?.calls,
+                };
+                PreparedContent::Calls { stamp_ms, seed, calls }
+            }
+        };
+        Ok(Prepared { position, content, waiting })
+    }
+
+    fn is_mark(&self) -> bool {
+        let mark = talon_core::commands::talon::MARK.id;
+        matches!(&self.content, PreparedContent::Calls { calls, .. }
+            if calls.iter().any(|call| matches!(call, Call::One(request) if request.command.id == mark)))
+    }
+
+    fn to_entry(&self) -> talon::Entry<'_> {
+        let content = match &self.content {
+            PreparedContent::Blank => Content::Blank,
+            PreparedContent::Membership(bytes) => Content::Membership(bytes.clone()),
+            PreparedContent::Calls { stamp_ms, seed, calls } => {
+                Content::Calls { stamp_ms: *stamp_ms, seed: *seed, calls }
+            }
+        };
+        talon::Entry {
+            index: self.position.index,
+            position: encode_position(&self.position),
+            content,
+            want_replies: !self.waiting.is_empty(),
+        }
+    }
+
+    fn answer(&mut self, mut replies: Vec<Reply>) {
+        if self.is_mark() {
+            // Whoever set the mark wants to know where it stands; only the log knows.
+            let index = i64::try_from(self.position.index).unwrap_or(i64::MAX);
+            replies.iter_mut().for_each(|reply| *reply = Reply::Integer(index));
+        }
+        let mut replies = replies.into_iter();
+        for waiting in self.waiting.drain(..) {
+            let outcomes = replies.by_ref().take(waiting.calls).map(Ok).collect();
+            // Whoever asked may be gone.
+            let _ = waiting.done.send(outcomes);
+        }
+    }
+}
+
+impl Drop for Prepared {
+    /// A storage fault: whoever waits learns that the node stops, and that nobody knows what became of the calls.
+    fn drop(&mut self) {
+        for waiting in self.waiting.drain(..) {
+            let _ = waiting.done.send((0..waiting.calls).map(|_| Err(Denied::InDoubt)).collect());
+        }
+    }
+}
+
+struct Lump {
+    entries: Vec<Entry>,
+    done: oneshot::Sender<Result<(), Fault>>,
+}
+
+/// openraft's handle to the state.
+pub struct StateMachine {
+    stores: Arc<Stores>,
+    /// The thread that applies. A bounded queue of one: openraft waits for each lump.
+    apply: mpsc::SyncSender<Lump>,
+}
+
+impl StateMachine {
+    /// Starts the thread that applies; it ends with the handle.
+    ///
+    /// # Errors
+    /// If the thread cannot be started.
+    pub fn start(stores: Arc<Stores>) -> io::Result<StateMachine> {
+        let (apply, lumps) = mpsc::sync_channel::<Lump>(1);
+        let applying = stores.clone();
+        std::thread::Builder::new().name("talon-apply".into()).spawn(move || {
+            for lump in lumps {
+                let result = applying.apply(lump.entries).inspect_err(|fault| applying.fail(fault));
+                let _ = lump.done.send(result);
+            }
+        })?;
+        Ok(StateMachine { stores, apply })
+    }
+
+    async fn apply_lump(&self, entries: Vec<Entry>) -> io::Result<()> {
+        let (done, finished) = oneshot::channel();
+        let gone = || io::Error::other("the thread that applies is gone");
+        self.apply.send(Lump { entries, done }).map_err(|_| gone())?;
+        finished.await.map_err(|_| gone())?.map_err(io::Error::other)
+    }
+}
+
+fn entry_bytes(entry: &Entry) -> usize {
+    match &entry.payload {
+        Payload::Normal(proposal) => proposal.bytes().len(),
+        Payload::Blank | Payload::Membership(_) => 0,
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = Checkpoint;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let applied = self.stores.live().machine.applied();
+        let position = decode_position(&applied.position).map_err(io::Error::other)?;
+        Ok((position, decode_membership(&applied.membership).map_err(io::Error::other)?))
+    }
+
+    async fn apply<Strm>(&mut self, entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + Send,
+    {
+        let mut entries = entries.fuse();
+        loop {
+            let (mut lump, mut responders, mut size_bytes) = (Vec::new(), Vec::new(), 0);
+            while size_bytes < LUMP_BYTES_MAX && lump.len() < LUMP_ENTRIES_MAX {
+                let Some((entry, responder)) = entries.try_next().await? else { break };
+                size_bytes += entry_bytes(&entry);
+                responders.extend(responder.map(|responder| (entry.log_id.index, responder)));
+                lump.push(entry);
+            }
+            if lump.is_empty() {
+                return Ok(());
+            }
+            self.apply_lump(lump).await?;
+            for (index, responder) in responders {
+                responder.send(Applied { index });
+            }
+        }
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { stores: self.stores.clone() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &Meta, snapshot: Checkpoint) -> io::Result<()> {
+        let (stores, wanted) = (self.stores.clone(), meta.last_log_id);
+        let install = move || {
+            let result = stores.install(&snapshot);
+            result.inspect_err(|fault| stores.fail(fault)).map_err(io::Error::other)
+        };
+        tokio::task::spawn_blocking(install).await.map_err(io::Error::other)??;
+        let (position, _) = self.applied_state().await?;
+        if position == wanted {
+            Ok(())
+        } else {
+            Err(io::Error::other(format!("the installed checkpoint stands at {position:?}, not at {wanted:?}")))
+        }
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<Snapshot<crate::types::LeaderId, u64, NodeAddress, Checkpoint>>> {
+        // There need not be one at hand: it is made when it is asked for.
+        let stores = self.stores.clone();
+        let made = tokio::task::spawn_blocking(move || match stores.checkpoint().clone() {
+            Some(newest) => Ok(Some((read_meta(newest.folder())?, newest))),
+            None => stores.make_checkpoint(),
+        });
+        let made = made.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        Ok(made.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+/// Makes checkpoints beside the work that goes on.
+pub struct Builder {
+    stores: Arc<Stores>,
+}
+
+impl RaftSnapshotBuilder<TypeConfig> for Builder {
+    type SnapshotData = Checkpoint;
+
+    async fn build_snapshot(
+        &mut self,
+    ) -> io::Result<Snapshot<crate::types::LeaderId, u64, NodeAddress, Checkpoint>> {
+        let stores = self.stores.clone();
+        let made = tokio::task::spawn_blocking(move || {
+            stores.make_checkpoint().inspect_err(|fault| stores.fail(fault))
+        });
+        let made = made.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        let (meta, snapshot) = made.ok_or_else(|| io::Error::other("there is no state to make a checkpoint of"))?;
+        Ok(Snapshot { meta, snapshot })
+    }
+}

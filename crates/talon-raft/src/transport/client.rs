@@ -1,0 +1,387 @@
+//! The asking side: openraft's network, one peer at a time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{
+    Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption, RaftNetworkFactory,
+};
+use openraft::raft::{
+    AppendEntriesRequest, SnapshotResponse, StreamAppendError, StreamAppendResult, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+use talon_proto::v1;
+use talon_proto::v1::raft_client::RaftClient;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+
+use super::convert::{entry_to_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
+use super::{Link, MESSAGE_BYTES_MAX};
+use crate::checkpoint::{Checkpoint, read_pieces};
+use crate::types::{DecodeError, LogId, NodeAddress, TypeConfig, Vote};
+
+/// How long a connection attempt may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
+/// How much of a stream HTTP/2 lets travel unacknowledged, bytes.
+const WINDOW_BYTES: u32 = 8 << 20;
+/// How long a peer may take over one piece of a checkpoint, or over installing it.
+const CHECKPOINT_SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// What a connection is for: a large transfer must not hold up heartbeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Purpose {
+    Replication,
+    Heartbeat,
+    Checkpoint,
+}
+
+/// Makes the clients that openraft asks for; connections are shared and made when first used.
+#[derive(Clone)]
+pub struct Network {
+    link: Arc<Link>,
+    channels: Arc<Mutex<BTreeMap<(String, Purpose), Channel>>>,
+}
+
+impl Network {
+    /// Over this link.
+    pub fn new(link: Arc<Link>) -> Network {
+        Network { link, channels: Arc::default() }
+    }
+
+    fn peer(&self, id: u64, node: &NodeAddress, purpose: Purpose) -> Peer {
+        let address = format!("http://{}:{}", node.host, node.raft_port);
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let channel = match channels.get(&(address.clone(), purpose)) {
+            Some(channel) => Ok(channel.clone()),
+            None => connect(&address).inspect(|channel| {
+                channels.insert((address.clone(), purpose), channel.clone());
+            }),
+        };
+        Peer { id, link: self.link.clone(), channel }
+    }
+
+    /// Asks a peer whether there is a cluster already.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn hello(&self, id: u64, node: &NodeAddress) -> Result<v1::HelloReply, Status> {
+        let peer = self.peer(id, node, Purpose::Heartbeat);
+        let request = peer.link.request(v1::HelloRequest { node_id: peer.link.node_id });
+        let mut client = peer.client().map_err(|error| Status::unavailable(error.to_string()))?;
+        let answer = tokio::time::timeout(2 * CONNECT_TIMEOUT, client.hello(request)).await;
+        answer.map_err(|_| Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
+    }
+}
+
+fn connect(address: &str) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| format!("{address}: {error}"))?;
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
+        .http2_keep_alive_interval(Duration::from_secs(2))
+        .keep_alive_timeout(Duration::from_secs(4))
+        .keep_alive_while_idle(true)
+        .connect_lazy())
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Peer;
+
+    async fn new_client(&mut self, target: u64, node: &NodeAddress) -> Peer {
+        self.peer(target, node, Purpose::Replication)
+    }
+
+    async fn new_heartbeat_client(&mut self, target: u64, node: &NodeAddress) -> Peer {
+        self.peer(target, node, Purpose::Heartbeat)
+    }
+
+    async fn new_snapshot_client(&mut self, target: u64, node: &NodeAddress) -> Peer {
+        self.peer(target, node, Purpose::Checkpoint)
+    }
+}
+
+/// One peer.
+pub struct Peer {
+    id: u64,
+    link: Arc<Link>,
+    channel: Result<Channel, String>,
+}
+
+type Error = RPCError<TypeConfig>;
+
+impl Peer {
+    fn client(&self) -> Result<RaftClient<Channel>, Error> {
+        let channel = self.channel.clone().map_err(|why| Error::Unreachable(Unreachable::from_string(why)))?;
+        Ok(RaftClient::new(channel)
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX))
+    }
+
+    async fn unary<T>(
+        &self,
+        ttl: Duration,
+        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(ttl, call).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(failed(&status)),
+            Err(_) => Err(network(format!("node {} did not answer within {ttl:?}", self.id))),
+        }
+    }
+
+    async fn ask_for_vote(
+        &self,
+        rpc: VoteRequest<TypeConfig>,
+        pre_vote: bool,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Error> {
+        let message = v1::VoteRequest {
+            vote: Some(vote_to_wire(&rpc.vote)),
+            last_log_id: rpc.last_log_id.as_ref().map(log_id_to_wire),
+            leadership_transfer: rpc.leadership_transfer,
+            pre_vote,
+            wall_ms: self.link.time.wall_ms(),
+        };
+        let mut client = self.client()?;
+        let reply = self.unary(option.hard_ttl(), client.vote(self.link.request(message))).await?;
+        self.link.time.hear(self.id, reply.wall_ms);
+        Ok(VoteResponse {
+            vote: vote_from_wire(reply.vote).map_err(undecodable)?,
+            vote_granted: reply.granted,
+            last_log_id: reply.last_log_id.map(log_id_from_wire),
+        })
+    }
+}
+
+/// A peer that is not there is left alone for a while; other failures are tried again sooner.
+fn failed(status: &Status) -> Error {
+    match status.code() {
+        Code::Unavailable | Code::Unauthenticated | Code::PermissionDenied => {
+            Error::Unreachable(Unreachable::from_string(status.message()))
+        }
+        _ => network(format!("{}: {}", status.code(), status.message())),
+    }
+}
+
+fn network(why: String) -> Error {
+    Error::Network(NetworkError::from_string(why))
+}
+
+fn undecodable(error: DecodeError) -> Error {
+    network(format!("the answer makes no sense: {error}"))
+}
+
+impl NetBackoff<TypeConfig> for Peer {
+    fn backoff(&self) -> Option<Backoff> {
+        Some(Backoff::new(std::iter::repeat(Duration::from_millis(200))))
+    }
+}
+
+impl NetVote<TypeConfig> for Peer {
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Error> {
+        self.ask_for_vote(rpc, false, option).await
+    }
+
+    async fn pre_vote(
+        &mut self,
+        rpc: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, Error> {
+        self.ask_for_vote(rpc, true, option).await
+    }
+}
+
+impl NetTransferLeader<TypeConfig> for Peer {
+    async fn transfer_leader(
+        &mut self,
+        req: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<TypeConfig>, Error> {
+        let message = v1::TransferLeaderRequest {
+            from_leader: Some(vote_to_wire(req.from_leader())),
+            to_node_id: *req.to_node_id(),
+            last_log_id: req.last_log_id().map(log_id_to_wire),
+        };
+        let mut client = self.client()?;
+        let reply = self.unary(option.hard_ttl(), client.transfer_leader(self.link.request(message))).await?;
+        if reply.refused.is_empty() { Ok(Ok(())) } else { Err(network(reply.refused)) }
+    }
+}
+
+/// A request under way: when it was sent and as leader of which term.
+struct Sent {
+    term: u64,
+    at_ms: u64,
+}
+
+#[derive(Clone, Default)]
+struct InFlight(Arc<Mutex<VecDeque<Sent>>>);
+
+impl InFlight {
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Sent>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NetStreamAppend<TypeConfig> for Peer {
+    fn stream_append<'s, S>(
+        &'s mut self,
+        input: S,
+        option: RPCOption,
+    ) -> std::pin::Pin<
+        Box<
+            dyn Future<Output = Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Error>>, Error>> + Send + 's,
+        >,
+    >
+    where
+        S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+    {
+        Box::pin(async move {
+            let in_flight = InFlight::default();
+            let link = self.link.clone();
+            let sending = in_flight.clone();
+            let outgoing = input.fuse().map(move |request| {
+                let now = link.time.read();
+                sending.queue().push_back(Sent { term: request.vote.leader_id.term, at_ms: now.monotonic_ms });
+                v1::AppendRequest {
+                    vote: Some(vote_to_wire(&request.vote)),
+                    previous: request.prev_log_id.as_ref().map(log_id_to_wire),
+                    committed: request.leader_commit.as_ref().map(log_id_to_wire),
+                    entries: request.entries.iter().map(entry_to_wire).collect(),
+                    wall_ms: now.wall_ms,
+                }
+            });
+            let mut client = self.client()?;
+            let opening = client.append(self.link.request(outgoing));
+            let replies = self.unary(CONNECT_TIMEOUT.max(option.hard_ttl()), opening).await?;
+            let state = (replies, in_flight, self.link.clone(), self.id);
+            let replies = futures::stream::try_unfold(Some(state), |state| async {
+                let Some((mut replies, in_flight, link, id)) = state else { return Ok(None) };
+                let Some(reply) = next_reply(&mut replies, &in_flight, &link, id).await? else { return Ok(None) };
+                // After a conflict or a higher vote the stream is over.
+                let state = reply.is_ok().then_some((replies, in_flight, link, id));
+                Ok(Some((reply, state)))
+            });
+            Ok(replies.fuse().boxed())
+        })
+    }
+}
+
+/// Waits for the next reply: as long as it takes while nothing is under way, but not longer than the link's bound for silence
+/// while something is.
+async fn next_reply(
+    replies: &mut tonic::Streaming<v1::AppendReply>,
+    in_flight: &InFlight,
+    link: &Link,
+    id: u64,
+) -> Result<Option<StreamAppendResult<TypeConfig>>, Error> {
+    let silence_max = Duration::from_millis(link.silence_ms_max);
+    let message = loop {
+        match tokio::time::timeout(silence_max, replies.message()).await {
+            Ok(message) => break message.map_err(|status| failed(&status))?,
+            Err(_) => {
+                let now_ms = link.time.monotonic_ms();
+                let oldest_ms = in_flight.queue().front().map(|sent| sent.at_ms);
+                if oldest_ms.is_some_and(|sent_ms| now_ms.saturating_sub(sent_ms) >= link.silence_ms_max) {
+                    return Err(network(format!("node {id} has been silent for {silence_max:?}")));
+                }
+            }
+        }
+    };
+    // The other side ended the stream: openraft opens another one.
+    let Some(reply) = message else { return Ok(None) };
+    let sent = in_flight.queue().pop_front();
+    let sent = sent.ok_or_else(|| network(format!("node {id} answered what was not asked")))?;
+    link.time.hear(id, reply.wall_ms);
+    match reply.result {
+        Some(v1::append_reply::Result::Matched(matched)) => {
+            link.lease.acknowledged(id, sent.term, sent.at_ms);
+            Ok(Some(Ok(matched.log_id.map(log_id_from_wire))))
+        }
+        Some(v1::append_reply::Result::Conflict(conflict)) => {
+            link.lease.acknowledged(id, sent.term, sent.at_ms);
+            Ok(Some(Err(StreamAppendError::Conflict(log_id_from_wire(conflict)))))
+        }
+        Some(v1::append_reply::Result::HigherVote(vote)) => {
+            let vote: Vote = vote_from_wire(Some(vote)).map_err(undecodable)?;
+            Ok(Some(Err(StreamAppendError::HigherVote(vote))))
+        }
+        None => Err(network(format!("node {id} sent an empty answer"))),
+    }
+}
+
+impl NetSnapshot<TypeConfig> for Peer {
+    type SnapshotData = Checkpoint;
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: openraft::type_config::alias::SnapshotOf<TypeConfig, Checkpoint>,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let last_log_id: Option<LogId> = snapshot.meta.last_log_id;
+        let checkpoint = snapshot.snapshot;
+        let _under_way = checkpoint.transfer_to(self.id);
+        let size_bytes = checkpoint.size_bytes().map_err(|error| {
+            StreamingError::Network(NetworkError::from_string(format!("the checkpoint cannot be read: {error}")))
+        })?;
+        tracing::info!(target = self.id, size_bytes, position = ?last_log_id, "sending a checkpoint");
+        let header = v1::CheckpointHeader {
+            vote: Some(vote_to_wire(&vote)),
+            last_log_id: last_log_id.as_ref().map(log_id_to_wire),
+            size_bytes,
+            wall_ms: self.link.time.wall_ms(),
+        };
+        // Back-pressure: the disk is read no faster than the peer takes the pieces.
+        let (pieces, outgoing) = tokio::sync::mpsc::channel(4);
+        let progress = Arc::new(tokio::sync::Notify::new());
+        let reading = {
+            let (progress, folder) = (progress.clone(), checkpoint.clone());
+            tokio::task::spawn_blocking(move || {
+                use v1::checkpoint_chunk::Part;
+                let send = |part| {
+                    progress.notify_one();
+                    pieces
+                        .blocking_send(v1::CheckpointChunk { part: Some(part) })
+                        .map_err(|_| std::io::Error::other("the peer hung up"))
+                };
+                send(Part::Header(header))?;
+                let files = read_pieces(folder.folder(), |file, offset_bytes, data: Bytes, crc32c| {
+                    send(Part::Piece(v1::CheckpointPiece { file: file.to_owned(), offset_bytes, data, crc32c }))
+                })?;
+                send(Part::End(v1::CheckpointEnd { files }))
+            })
+        };
+        let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
+        let mut client = self.client()?;
+        let sending = client.checkpoint(self.link.request(outgoing));
+        let idle = async {
+            while tokio::time::timeout(CHECKPOINT_SILENCE_MAX, progress.notified()).await.is_ok() {}
+        };
+        let reply = tokio::select! {
+            reply = sending => reply.map_err(|status| failed(&status))?.into_inner(),
+            closed = cancel => return Err(closed.into()),
+            () = idle => return Err(network(format!("node {} did not take the checkpoint", self.id)).into()),
+        };
+        if let Ok(Err(error)) = reading.await {
+            tracing::warn!(target = self.id, %error, "the checkpoint was not read to its end");
+        }
+        self.link.time.hear(self.id, reply.wall_ms);
+        let vote = vote_from_wire(reply.vote).map_err(undecodable)?;
+        tracing::info!(target = self.id, "the checkpoint is installed");
+        Ok(SnapshotResponse::new(vote))
+    }
+}

@@ -1,0 +1,103 @@
+//! How nodes reach each other: gRPC (`proto/talon/v1/raft.proto`), with deadlines on everything.
+//!
+//! *Enters*: openraft's requests. *Leaves*: their answers, and on the way the clocks and acknowledgements that the
+//! [`Timekeeper`] and the [`LeaseGuard`] live on. Whoever does not show the cluster's secret, or belongs to another cluster, is refused.
+
+mod client;
+mod convert;
+mod server;
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
+use tonic::{Request, Status};
+
+pub use client::Network;
+pub use server::{Gate, RaftService, Received};
+
+use crate::lease::LeaseGuard;
+use crate::timekeeper::Timekeeper;
+
+/// Larger than the largest entry with its framing.
+pub const MESSAGE_BYTES_MAX: usize = 160 << 20;
+
+const SECRET: &str = "talon-secret";
+const CLUSTER: &str = "talon-cluster";
+const NODE: &str = "talon-node";
+
+/// What both directions of the transport share.
+pub struct Link {
+    /// This node's number.
+    pub node_id: u64,
+    secret: MetadataValue<Ascii>,
+    cluster_id: RwLock<String>,
+    /// Where wall clocks are reported to.
+    pub time: Arc<Timekeeper>,
+    /// Where acknowledgements are reported to.
+    pub lease: Arc<LeaseGuard>,
+    /// How long a stream with unanswered requests may be silent, ms.
+    pub silence_ms_max: u64,
+}
+
+impl Link {
+    /// For a node with this secret; `cluster_id` is empty until it is known.
+    ///
+    /// # Errors
+    /// If the secret has characters that cannot travel in a header.
+    pub fn new(
+        node_id: u64,
+        secret: &str,
+        cluster_id: String,
+        time: Arc<Timekeeper>,
+        lease: Arc<LeaseGuard>,
+        silence_ms_max: u64,
+    ) -> Result<Link, String> {
+        let mut secret: MetadataValue<Ascii> =
+            secret.parse().map_err(|_| "cluster_secret must consist of visible ASCII characters".to_owned())?;
+        secret.set_sensitive(true);
+        Ok(Link { node_id, secret, cluster_id: RwLock::new(cluster_id), time, lease, silence_ms_max })
+    }
+
+    /// The cluster's id; empty until it is known.
+    pub fn cluster_id(&self) -> String {
+        self.cluster_id.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// This node now belongs to this cluster.
+    pub fn set_cluster_id(&self, cluster_id: &str) {
+        cluster_id.clone_into(&mut self.cluster_id.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// A request that shows who asks.
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let metadata = request.metadata_mut();
+        metadata.insert(SECRET, self.secret.clone());
+        metadata.insert(NODE, MetadataValue::from(self.node_id));
+        if let Ok(cluster_id) = self.cluster_id().parse() {
+            metadata.insert(CLUSTER, cluster_id);
+        }
+        request
+    }
+
+    /// Who asks, and of which cluster (empty = of none yet), if it may.
+    fn admit(&self, metadata: &MetadataMap) -> Result<(u64, String), Status> {
+        let shown = metadata.get(SECRET).map(MetadataValue::as_bytes).unwrap_or_default();
+        if !equal_in_constant_time(shown, self.secret.as_bytes()) {
+            return Err(Status::unauthenticated("the cluster secret is wrong"));
+        }
+        let text = |name| metadata.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let (theirs, ours) = (text(CLUSTER), self.cluster_id());
+        if !theirs.is_empty() && !ours.is_empty() && theirs != ours {
+            return Err(Status::permission_denied(format!("this node belongs to cluster {ours}, not to {theirs}")));
+        }
+        let node_id =
+            text(NODE).parse().map_err(|_| Status::invalid_argument("the caller does not say which node it is"))?;
+        Ok((node_id, theirs.to_owned()))
+    }
+}
+
+/// Compares without telling by its duration how much was right.
+fn equal_in_constant_time(left: &[u8], right: &[u8]) -> bool {
+    left.len() == right.len() && left.iter().zip(right).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}

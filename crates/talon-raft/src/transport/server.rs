@@ -1,0 +1,241 @@
+//! The answering side: checks who asks, keeps the clocks, and hands everything to openraft.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{Stream, StreamExt};
+use openraft::async_runtime::WatchReceiver;
+use openraft::raft::{AppendEntriesRequest, StreamAppendError, TransferLeaderRequest, VoteRequest};
+use openraft::storage::Snapshot;
+use talon_proto::v1;
+use talon_proto::v1::checkpoint_chunk::Part;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::Link;
+use super::convert::{entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
+use crate::checkpoint::Incoming;
+use crate::state::{StateMachine, Stores};
+use crate::types::{DecodeError, LogId, TypeConfig, Vote};
+
+/// What the node wants to know of, and decide about, what arrives.
+pub trait Gate: Send + Sync + 'static {
+    /// A node of cluster `cluster_id` asks; this node does not belong to one yet.
+    ///
+    /// # Errors
+    /// Why it cannot join.
+    fn join(&self, cluster_id: &str) -> Result<(), String>;
+    /// Why this node must not vote now for a candidate whose log ends at `last_log_id`; `None` = it may.
+    fn why_no_vote(&self, last_log_id: Option<&LogId>) -> Option<&'static str>;
+    /// A leader was heard and accepted; it had committed up to here.
+    fn heard(&self, received: Received);
+}
+
+/// What an accepted request of a leader said.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Up to where the leader had committed.
+    pub committed_index: Option<u64>,
+}
+
+type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// The gRPC service of a node.
+pub struct RaftService {
+    raft: Raft,
+    link: Arc<Link>,
+    gate: Arc<dyn Gate>,
+    stores: Arc<Stores>,
+    /// Streams end with the node.
+    ending: CancellationToken,
+    /// One checkpoint at a time comes in.
+    receiving: Arc<tokio::sync::Mutex<()>>,
+}
+
+fn undecodable(error: DecodeError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+fn stopped(error: impl std::fmt::Display) -> Status {
+    Status::unavailable(format!("this node's raft has stopped: {error}"))
+}
+
+impl RaftService {
+    /// For a running node.
+    pub fn new(
+        raft: Raft,
+        link: Arc<Link>,
+        gate: Arc<dyn Gate>,
+        stores: Arc<Stores>,
+        ending: CancellationToken,
+    ) -> RaftService {
+        RaftService { raft, link, gate, stores, ending, receiving: Arc::default() }
+    }
+
+    /// Checks who asks, and joins its cluster if this node has none.
+    fn admit<T>(&self, request: &Request<T>) -> Result<u64, Status> {
+        let (node_id, cluster_id) = self.link.admit(request.metadata())?;
+        if !cluster_id.is_empty() && self.link.cluster_id().is_empty() {
+            self.gate.join(&cluster_id).map_err(Status::failed_precondition)?;
+        }
+        Ok(node_id)
+    }
+
+    async fn receive(&self, mut chunks: Streaming<v1::CheckpointChunk>) -> Result<Vote, Status> {
+        let Some(Part::Header(header)) = chunks.message().await?.and_then(|chunk| chunk.part) else {
+            return Err(Status::invalid_argument("a checkpoint begins with its header"));
+        };
+        let vote = vote_from_wire(header.vote).map_err(undecodable)?;
+        let _one_at_a_time =
+            self.receiving.try_lock().map_err(|_| Status::unavailable("another checkpoint is coming in"))?;
+        let own = self.raft.metrics().borrow_watched().vote;
+        if own > vote {
+            return Ok(own);
+        }
+        let failed = |error: std::io::Error| Status::data_loss(format!("the checkpoint did not arrive whole: {error}"));
+        let mut incoming = Incoming::new(self.stores.incoming_folder(), header.size_bytes).map_err(failed)?;
+        let folder = loop {
+            match chunks.message().await?.and_then(|chunk| chunk.part) {
+                Some(Part::Piece(piece)) => {
+                    incoming = blocking(move || {
+                        incoming.piece(&piece.file, piece.offset_bytes, &piece.data, piece.crc32c)?;
+                        Ok(incoming)
+                    })
+                    .await
+                    .map_err(failed)?;
+                    self.gate.heard(Received { committed_index: None });
+                }
+                Some(Part::End(end)) => break blocking(move || incoming.finish(end.files)).await.map_err(failed)?,
+                Some(Part::Header(_)) | None => {
+                    return Err(Status::data_loss("the checkpoint ended before its end"));
+                }
+            }
+        };
+        let (meta, checkpoint) = self.stores.open_received(folder).await.map_err(|error| Status::data_loss(error.0))?;
+        if meta.last_log_id != header.last_log_id.map(log_id_from_wire) {
+            checkpoint.supersede();
+            return Err(Status::data_loss("the checkpoint's files are of another position than announced"));
+        }
+        let installed = self.raft.install_full_snapshot(vote, Snapshot { meta, snapshot: checkpoint }).await;
+        Ok(installed.map_err(stopped)?.vote)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+}
+
+fn append_from_wire(message: v1::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, DecodeError> {
+    Ok(AppendEntriesRequest {
+        vote: vote_from_wire(message.vote)?,
+        prev_log_id: message.previous.map(log_id_from_wire),
+        leader_commit: message.committed.map(log_id_from_wire),
+        entries: message.entries.into_iter().map(entry_from_wire).collect::<Result<_, _>>()?,
+    })
+}
+
+#[tonic::async_trait]
+impl v1::raft_server::Raft for RaftService {
+    async fn hello(&self, request: Request<v1::HelloRequest>) -> Result<Response<v1::HelloReply>, Status> {
+        self.link.admit(request.metadata())?;
+        Ok(Response::new(v1::HelloReply { node_id: self.link.node_id, cluster_id: self.link.cluster_id() }))
+    }
+
+    type AppendStream = Pin<Box<dyn Stream<Item = Result<v1::AppendReply, Status>> + Send>>;
+
+    async fn append(
+        &self,
+        request: Request<Streaming<v1::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        let from = self.admit(&request)?;
+        // What the leader had committed, by request: it counts once the request is accepted.
+        let asked: Arc<Mutex<std::collections::VecDeque<Option<u64>>>> = Arc::default();
+        let (link, asking) = (self.link.clone(), asked.clone());
+        // A message that cannot be read ends the stream: nothing behind it may be taken.
+        let requests = request.into_inner().scan((), move |(), message| {
+            let request = message.map_err(|status| status.to_string()).and_then(|message| {
+                link.time.hear(from, message.wall_ms);
+                append_from_wire(message).map_err(|error| error.to_string())
+            });
+            let request = request.inspect_err(|why| tracing::debug!(from, why, "an append stream ended")).ok();
+            if let Some(request) = &request {
+                let committed = request.leader_commit.map(|log_id| log_id.index);
+                asking.lock().unwrap_or_else(PoisonError::into_inner).push_back(committed);
+            }
+            std::future::ready(request)
+        });
+        let (link, gate) = (self.link.clone(), self.gate.clone());
+        let replies = self.raft.stream_append(requests).map(move |result| {
+            use v1::append_reply::Result as Reply;
+            let committed_index = asked.lock().unwrap_or_else(PoisonError::into_inner).pop_front().flatten();
+            let reply = match result.map_err(stopped)? {
+                Ok(matched) => {
+                    gate.heard(Received { committed_index });
+                    Reply::Matched(v1::Matched { log_id: matched.as_ref().map(log_id_to_wire) })
+                }
+                Err(StreamAppendError::Conflict(conflict)) => {
+                    gate.heard(Received { committed_index });
+                    Reply::Conflict(log_id_to_wire(&conflict))
+                }
+                Err(StreamAppendError::HigherVote(vote)) => Reply::HigherVote(vote_to_wire(&vote)),
+            };
+            Ok(v1::AppendReply { result: Some(reply), wall_ms: link.time.wall_ms() })
+        });
+        let replies = replies.take_until(self.ending.clone().cancelled_owned());
+        Ok(Response::new(Box::pin(replies)))
+    }
+
+    async fn vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteReply>, Status> {
+        let from = self.admit(&request)?;
+        let message = request.into_inner();
+        self.link.time.hear(from, message.wall_ms);
+        let last_log_id = message.last_log_id.map(log_id_from_wire);
+        if let Some(why) = self.gate.why_no_vote(last_log_id.as_ref()) {
+            return Err(Status::failed_precondition(why));
+        }
+        let rpc = VoteRequest {
+            vote: vote_from_wire(message.vote).map_err(undecodable)?,
+            last_log_id,
+            leadership_transfer: message.leadership_transfer,
+        };
+        let answer = if message.pre_vote { self.raft.pre_vote(rpc).await } else { self.raft.vote(rpc).await };
+        let answer = answer.map_err(stopped)?;
+        Ok(Response::new(v1::VoteReply {
+            vote: Some(vote_to_wire(&answer.vote)),
+            granted: answer.vote_granted,
+            last_log_id: answer.last_log_id.as_ref().map(log_id_to_wire),
+            wall_ms: self.link.time.wall_ms(),
+        }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::TransferLeaderReply>, Status> {
+        self.admit(&request)?;
+        let message = request.into_inner();
+        let last_log_id = message.last_log_id.map(log_id_from_wire);
+        if let Some(why) = self.gate.why_no_vote(last_log_id.as_ref()) {
+            return Ok(Response::new(v1::TransferLeaderReply { refused: why.to_owned() }));
+        }
+        let from_leader = vote_from_wire(message.from_leader).map_err(undecodable)?;
+        let request = TransferLeaderRequest::new(from_leader, message.to_node_id, last_log_id);
+        let answer = self.raft.handle_transfer_leader(request).await.map_err(stopped)?;
+        let refused = answer.err().map(|error| error.to_string()).unwrap_or_default();
+        Ok(Response::new(v1::TransferLeaderReply { refused }))
+    }
+
+    async fn checkpoint(
+        &self,
+        request: Request<Streaming<v1::CheckpointChunk>>,
+    ) -> Result<Response<v1::CheckpointReply>, Status> {
+        let from = self.admit(&request)?;
+        let receiving = self.ending.run_until_cancelled(self.receive(request.into_inner())).await;
+        let vote = receiving.unwrap_or_else(|| Err(stopped("it is going down"))).inspect_err(|status| {
+            tracing::warn!(from, message = status.message(), "a checkpoint was not taken in");
+        })?;
+        Ok(Response::new(v1::CheckpointReply { vote: Some(vote_to_wire(&vote)), wall_ms: self.link.time.wall_ms() }))
+    }
+}

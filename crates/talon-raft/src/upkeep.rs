@@ -1,0 +1,137 @@
+//! What a node does by itself: ticks for due expiries, purges, checkpoints, purging the log, giving up on lost calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::async_runtime::WatchReceiver;
+use talon_core::commands::talon::PURGE;
+use talon_core::{Call, Reply, Request};
+
+use crate::leadership::Leadership;
+use crate::node::Inner;
+
+/// How late an expiry may become visible on a follower, beyond its replication lag.
+const TICK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often expired keys are looked for.
+const PURGE_INTERVAL: Duration = Duration::from_millis(250);
+/// How many keys one purge removes at most: it must not hold up the pipeline.
+const PURGE_KEYS_MAX: i64 = 1000;
+/// How often the log's size is looked at.
+const LOG_INTERVAL: Duration = Duration::from_millis(500);
+/// How often lost calls are looked for.
+const GIVE_UP_INTERVAL: Duration = Duration::from_millis(100);
+/// How long after the loss of leadership a call may still turn out to be applied, ms.
+const LOST_MS_MAX: u64 = 1_000;
+/// How long a leader waits for an entry to be committed before it says that it does not know, ms.
+const COMMIT_MS_MAX: u64 = 10_000;
+
+/// While a row is due, the leader ticks, so that the key ends on followers too. With nothing due it writes nothing.
+pub(crate) async fn keep_time(inner: Arc<Inner>) {
+    loop {
+        tokio::time::sleep(TICK_INTERVAL).await;
+        let Some((_, clock_ms)) = leading_clock(&inner) else { continue };
+        let Ok(view) = inner.stores.view() else { return };
+        match view.next_expiry_ms() {
+            Ok(Some(next_ms)) if next_ms <= clock_ms => {
+                inner.proposer.submit(Vec::new(), inner.hold_deadline_ms()).await;
+            }
+            Ok(_) => {}
+            Err(fault) => return inner.stores.fail(&fault),
+        }
+    }
+}
+
+/// The term and the clock, if this node leads.
+fn leading_clock(inner: &Inner) -> Option<(u64, u64)> {
+    let leads = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
+    if leads { inner.time.stamp() } else { None }
+}
+
+/// Removes what has ended, in the log, a bounded number at a time.
+pub(crate) async fn purge_expired(inner: Arc<Inner>) {
+    let mut more = false;
+    loop {
+        if !more {
+            tokio::time::sleep(PURGE_INTERVAL).await;
+        }
+        more = false;
+        if leading_clock(&inner).is_none() {
+            continue;
+        }
+        let Ok(view) = inner.stores.view() else { return };
+        if view.first_expiry_ms().is_none_or(|first_ms| first_ms > view.clock_ms()) {
+            continue;
+        }
+        let number = |number: String| Bytes::from(number);
+        let args = vec![number(view.clock_ms().to_string()), number(PURGE_KEYS_MAX.to_string())];
+        let outcomes =
+            inner.proposer.submit(vec![Call::One(Request::new(&PURGE, args))], inner.hold_deadline_ms()).await;
+        more = matches!(outcomes.as_slice(), [Ok(Reply::Integer(PURGE_KEYS_MAX))]);
+    }
+}
+
+/// Makes a checkpoint when the log has grown by so many bytes, and then lets the log behind it go, except for what
+/// others still need, up to a cap.
+pub(crate) async fn bound_the_log(inner: Arc<Inner>) {
+    let mut asked_at_index = None;
+    loop {
+        tokio::time::sleep(LOG_INTERVAL).await;
+        let checkpoint_index = inner.stores.checkpoint_index();
+        let grown_bytes = inner.log.entry_bytes_from(checkpoint_index.unwrap_or(0));
+        // A follower that is being sent a checkpoint needs the log behind it, not a newer checkpoint; unless that gets too much.
+        let sending = inner.stores.transfers.lowest_index().is_some();
+        let wanted = grown_bytes > inner.settings.log_bytes_before_checkpoint
+            && (!sending || grown_bytes > inner.settings.log_bytes_max);
+        let applied_index = inner.status.borrow().applied_index;
+        if wanted && asked_at_index != Some(checkpoint_index) && checkpoint_index != Some(applied_index) {
+            asked_at_index = Some(checkpoint_index);
+            if let Err(error) = inner.raft.trigger().snapshot().await {
+                tracing::warn!(%error, "raft makes no checkpoint");
+                return;
+            }
+        }
+        if let Some(index) = purgeable(&inner, checkpoint_index)
+            && let Err(error) = inner.raft.trigger().purge_log(index).await
+        {
+            tracing::warn!(%error, "raft purges nothing");
+            return;
+        }
+    }
+}
+
+/// Up to where the log may go, if it is worth it.
+fn purgeable(inner: &Inner, checkpoint_index: Option<u64>) -> Option<u64> {
+    let metrics = inner.raft.metrics().borrow_watched().clone();
+    // Only what raft knows to be in a checkpoint.
+    let known = metrics.snapshot.map(|position| position.index)?;
+    let mut index = checkpoint_index?.min(known);
+    let lagging = metrics.replication.iter().flatten().filter_map(|(_, matched)| Some(matched.as_ref()?.index));
+    for needed in lagging.chain(inner.stores.transfers.lowest_index()) {
+        if needed < index && inner.log.entry_bytes_from(needed) <= inner.settings.log_bytes_max {
+            index = needed;
+        }
+    }
+    let purged = metrics.purged.map_or(0, |position| position.index);
+    let worth_it = inner.log.entry_bytes_from(purged).saturating_sub(inner.log.entry_bytes_from(index))
+        >= inner.settings.log_bytes_before_checkpoint / 4;
+    (index > purged && worth_it).then_some(index)
+}
+
+/// Answers those whose calls were appended and will perhaps never be known to be applied.
+pub(crate) async fn give_up_lost_calls(inner: Arc<Inner>) {
+    let mut lost_at_ms = None;
+    loop {
+        tokio::time::sleep(GIVE_UP_INTERVAL).await;
+        let now_ms = inner.time.monotonic_ms();
+        if matches!(*inner.leadership.borrow(), Leadership::Leading { .. }) {
+            lost_at_ms = None;
+            inner.stores.pending.give_up(now_ms.saturating_sub(COMMIT_MS_MAX));
+        } else {
+            let lost_ms = *lost_at_ms.get_or_insert(now_ms);
+            if now_ms.saturating_sub(lost_ms) >= LOST_MS_MAX {
+                inner.stores.pending.give_up(u64::MAX);
+            }
+        }
+    }
+}

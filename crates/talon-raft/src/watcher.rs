@@ -1,0 +1,217 @@
+//! Watches raft, and tells the rest of the node who leads, what may be served, and what to show.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::{Instant, ServerState};
+use talon_core::{Member, MemberRole, Role, Status};
+use tokio::sync::watch;
+
+use crate::leadership::Leadership;
+use crate::node::Inner;
+use crate::settings::Settings;
+use crate::types::TypeConfig;
+
+/// How often it looks, even if raft reports nothing: ages grow by themselves.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+type Metrics = openraft::RaftMetrics<TypeConfig>;
+
+/// What a node shows before it knows anything.
+pub(crate) fn first_status(settings: &Settings) -> Status {
+    Status {
+        version: 0,
+        node_id: settings.node_id,
+        cluster_id: String::new(),
+        role: Role::Follower,
+        clustered: true,
+        leader_id: None,
+        term: 0,
+        members: Vec::new(),
+        applied_index: 0,
+        committed_index: 0,
+        last_log_index: 0,
+        first_log_index: 0,
+        clock_ms: 0,
+        serving: false,
+        heard_from_leader_ms: 0,
+    }
+}
+
+/// Runs for as long as the node does.
+pub(crate) async fn run(
+    inner: Arc<Inner>,
+    leadership: watch::Sender<Leadership>,
+    status: watch::Sender<Arc<Status>>,
+) {
+    let mut metrics = inner.raft.metrics();
+    let mut serving = false;
+    loop {
+        let seen = metrics.borrow_and_update().clone();
+        allow_elections(&inner, &seen);
+        let now = judge(&inner, &seen);
+        serving |= may_serve(&inner, &seen, now);
+        let next = describe(&inner, &seen, now, serving);
+        // First what is shown, then what is acted on: whoever is redirected must find the leader in the status.
+        status.send_if_modified(|old| {
+            let changed = has_turned(old, &next);
+            let version = old.version + u64::from(changed);
+            *old = Arc::new(Status { version, ..next });
+            changed
+        });
+        leadership.send_if_modified(|old| std::mem::replace(old, now) != now);
+        let ended = tokio::select! {
+            changed = metrics.changed() => changed.is_err(),
+            () = tokio::time::sleep(INTERVAL) => false,
+        };
+        if ended {
+            return;
+        }
+    }
+}
+
+/// A node campaigns only when it may; see [`crate::node::WatchOver`].
+fn allow_elections(inner: &Inner, seen: &Metrics) {
+    let watch_over = &inner.watch_over;
+    let caught_up = watch_over
+        .heard
+        .first_committed()
+        .is_some_and(|committed| seen.last_applied.is_some_and(|applied| applied.index >= committed));
+    if watch_over.joining.load(Ordering::Acquire)
+        && caught_up
+        && let Err(error) = watch_over.joined()
+    {
+        inner.stores.fail(&talon_core::Fault(error.to_string()));
+    }
+    inner.raft.runtime_config().elect(watch_over.why_no_campaign().is_none());
+}
+
+fn judge(inner: &Inner, seen: &Metrics) -> Leadership {
+    let membership = seen.membership_config.membership();
+    let sets: Vec<Vec<u64>> =
+        membership.get_joint_config().iter().map(|set| set.iter().copied().collect()).collect();
+    let mut voters: Vec<u64> = membership.voter_ids().collect();
+    voters.sort_unstable();
+    voters.dedup();
+    inner.time.set_voters(voters);
+    *inner.voter_sets() = sets;
+    let id = inner.settings.node_id;
+    if seen.state != ServerState::Leader {
+        inner.time.follow();
+        let lately = inner.watch_over.heard.age_ms(inner.time.monotonic_ms()) <= inner.settings.election_timeout_ms_max;
+        return match seen.current_leader {
+            Some(leader_id) if leader_id != id && lately => Leadership::Following { leader_id },
+            Some(leader_id) if leader_id == id => Leadership::Unsettled,
+            _ => Leadership::Nobody,
+        };
+    }
+    let term = seen.current_term;
+    if inner.stores.applied_term() != term || has_lost_quorum(inner, seen) {
+        return Leadership::Unsettled;
+    }
+    inner.time.lead(term, inner.stores.live().machine.applied().clock_ms);
+    Leadership::Leading { term }
+}
+
+/// No majority has answered for a lease and an election: there may be another leader.
+fn has_lost_quorum(inner: &Inner, seen: &Metrics) -> bool {
+    let alone = inner.voter_sets().iter().all(|set| set.as_slice() == [inner.settings.node_id]);
+    let age_max = Duration::from_millis(2 * inner.settings.election_timeout_ms_max);
+    !alone && seen.last_quorum_acked.is_some_and(|acked| acked.elapsed() > age_max)
+}
+
+/// A follower serves once it has reached what a leader had committed when it was first heard.
+fn may_serve(inner: &Inner, seen: &Metrics, now: Leadership) -> bool {
+    match now {
+        Leadership::Leading { .. } => true,
+        Leadership::Following { .. } => {
+            let applied = seen.last_applied.map(|applied| applied.index);
+            inner.watch_over.heard.first_committed().is_some_and(|committed| applied.is_some_and(|at| at >= committed))
+        }
+        Leadership::Unsettled | Leadership::Nobody => false,
+    }
+}
+
+fn describe(inner: &Inner, seen: &Metrics, now: Leadership, serving: bool) -> Status {
+    let membership = seen.membership_config.membership();
+    let voters: Vec<u64> = membership.voter_ids().collect();
+    let matched = |id: &u64| seen.replication.as_ref()?.get(id)?.map(|position| position.index);
+    let members = membership
+        .nodes()
+        .map(|(id, address)| Member {
+            id: *id,
+            host: address.host.clone(),
+            resp_port: address.resp_port,
+            grpc_port: address.grpc_port,
+            raft_port: address.raft_port,
+            role: if voters.contains(id) { MemberRole::Voter } else { MemberRole::Learner },
+            matched_index: matched(id),
+        })
+        .collect();
+    let (role, leader_id) = match now {
+        Leadership::Leading { .. } => (Role::Leader, Some(inner.settings.node_id)),
+        Leadership::Following { leader_id } => (follower_role(inner, &voters), Some(leader_id)),
+        Leadership::Unsettled | Leadership::Nobody => (follower_role(inner, &voters), None),
+    };
+    Status {
+        version: 0,
+        node_id: inner.settings.node_id,
+        cluster_id: inner.link.cluster_id(),
+        role,
+        clustered: true,
+        leader_id,
+        term: seen.current_term,
+        members,
+        applied_index: seen.last_applied.map_or(0, |position| position.index),
+        committed_index: seen.local_committed.map_or(0, |position| position.index),
+        last_log_index: seen.last_log_index.unwrap_or(0),
+        first_log_index: seen.purged.map_or(0, |position| position.index + 1),
+        clock_ms: inner.stores.live().machine.applied().clock_ms,
+        serving,
+        heard_from_leader_ms: match role {
+            Role::Leader => 0,
+            Role::Follower | Role::Learner => inner.watch_over.heard.age_ms(inner.time.monotonic_ms()),
+        },
+    }
+}
+
+fn follower_role(inner: &Inner, voters: &[u64]) -> Role {
+    if voters.contains(&inner.settings.node_id) { Role::Follower } else { Role::Learner }
+}
+
+/// Whether what clients and operators act on is different now.
+fn has_turned(old: &Status, new: &Status) -> bool {
+    let who = |status: &Status| -> Vec<(u64, String, u16, MemberRole)> {
+        status.members.iter().map(|m| (m.id, m.host.clone(), m.resp_port, m.role)).collect()
+    };
+    (old.role, old.leader_id, old.term, old.serving) != (new.role, new.leader_id, new.term, new.serving)
+        || old.cluster_id != new.cluster_id
+        || who(old) != who(new)
+}
+
+/// Figures for the metrics endpoint.
+pub(crate) fn gauges(inner: &Inner) -> Vec<(&'static str, &'static str, f64)> {
+    let status = inner.status.borrow().clone();
+    let (in_flight, queued) = inner.proposer.load();
+    let number = |value: u64| value as f64;
+    let mut gauges = vec![
+        ("raft_term", "The current term.", number(status.term)),
+        ("raft_is_leader", "1 on the leader.", f64::from(u8::from(status.role == Role::Leader))),
+        ("raft_applied_index", "The last log index applied.", number(status.applied_index)),
+        ("raft_committed_index", "The last log index known to be committed.", number(status.committed_index)),
+        ("raft_last_log_index", "The last log index in the log.", number(status.last_log_index)),
+        ("raft_first_log_index", "The first log index in the log.", number(status.first_log_index)),
+        ("raft_log_bytes", "The size of the log in bytes.", number(inner.log.entry_bytes())),
+        ("raft_entries_in_flight", "Proposed entries under way.", in_flight as f64),
+        ("raft_pipelines_queued", "Pipelines that wait to be proposed.", queued as f64),
+        ("raft_heard_from_leader_ms", "Milliseconds since a leader was heard.", number(status.heard_from_leader_ms)),
+        ("clock_ms", "The replicated clock T, Unix milliseconds.", number(status.clock_ms)),
+        ("serving", "1 if reads and writes are answered.", f64::from(u8::from(status.serving))),
+    ];
+    if let Some(offset_ms) = inner.time.offset_ms() {
+        gauges.push(("clock_offset_ms", "This machine's clock less the voters' median.", offset_ms as f64));
+    }
+    gauges
+}

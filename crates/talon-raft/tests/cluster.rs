@@ -1,0 +1,331 @@
+//! Three nodes in one process: they form a cluster, replicate, fail over, and come back.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use talon_core::{Administer, Call, Consistency, Database, Denied, Member, MemberRole, Outcome, Reply, Request, Role};
+use talon_raft::{Node, NodeAddress, Settings};
+
+type Anyhow = Result<(), Box<dyn std::error::Error>>;
+
+/// Ports that are free right now.
+fn free_ports(count: usize) -> Vec<u16> {
+    let listeners: Vec<_> =
+        (0..count).map(|_| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")).collect();
+    listeners.iter().map(|listener| listener.local_addr().expect("its address").port()).collect()
+}
+
+fn address(raft_port: u16) -> NodeAddress {
+    NodeAddress { host: "127.0.0.1".into(), raft_port, resp_port: raft_port, grpc_port: raft_port }
+}
+
+struct Cluster {
+    folder: tempfile::TempDir,
+    peers: BTreeMap<u64, NodeAddress>,
+    nodes: BTreeMap<u64, Arc<Node>>,
+}
+
+impl Cluster {
+    async fn start(count: u64) -> Cluster {
+        let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
+        let ports = free_ports(count as usize);
+        let peers = (1..=count).zip(ports).map(|(id, port)| (id, address(port))).collect();
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut cluster = Cluster { folder, peers, nodes: BTreeMap::new() };
+        for id in 1..=count {
+            cluster.start_node(id).await;
+        }
+        cluster
+    }
+
+    fn settings(&self, id: u64) -> Settings {
+        let address = self.peers[&id].clone();
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, address.raft_port));
+        let mut settings = Settings::new(id, self.data(id), listen, address);
+        settings.cluster_secret = "sesame".into();
+        settings.peers = self.peers.clone();
+        settings.memory_bytes = 32 << 20;
+        settings
+    }
+
+    fn data(&self, id: u64) -> std::path::PathBuf {
+        self.folder.path().join(id.to_string())
+    }
+
+    async fn start_node(&mut self, id: u64) {
+        let node = start(self.settings(id)).await;
+        self.nodes.insert(id, node);
+    }
+
+    async fn stop_node(&mut self, id: u64) {
+        let node = self.nodes.remove(&id).expect("it runs");
+        node.shutdown().await;
+        drop(node);
+    }
+
+    async fn leader(&self) -> (u64, Arc<Node>) {
+        let begun = Instant::now();
+        loop {
+            for (id, node) in &self.nodes {
+                if node.status().role == Role::Leader {
+                    return (*id, node.clone());
+                }
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "nobody leads");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// A node's folder may still be held for a moment by the one that has just ended.
+async fn start(settings: Settings) -> Arc<Node> {
+    let begun = Instant::now();
+    loop {
+        match Node::start(settings.clone()).await {
+            Ok(node) => return node,
+            Err(error) if begun.elapsed() > Duration::from_secs(10) => panic!("{error}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+fn call(line: &str) -> Call {
+    let mut words = line.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes()));
+    let name = words.next().expect("a name");
+    Call::One(Request::parse(&name, words.collect()).expect("a command"))
+}
+
+async fn run(node: &Node, lines: &[&str]) -> Vec<Outcome> {
+    node.execute(lines.iter().map(|line| call(line)).collect(), Consistency::Default).await
+}
+
+async fn run_one(node: &Node, line: &str) -> Outcome {
+    run(node, &[line]).await.remove(0)
+}
+
+fn bulk(text: &'static str) -> Outcome {
+    Ok(Reply::bulk(text))
+}
+
+async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let begun = Instant::now();
+    while !condition().await {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn all_equal(cluster: &Cluster) -> Anyhow {
+    let (_, leader) = cluster.leader().await;
+    let index = leader.mark_state().await?;
+    let expected = leader.state_hash(index).await?;
+    for (id, node) in &cluster.nodes {
+        assert_eq!(node.state_hash(index).await?, expected, "node {id}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_form_a_cluster_and_answer() -> Anyhow {
+    let cluster = Cluster::start(3).await;
+    let (leader_id, leader) = cluster.leader().await;
+    assert_eq!(leader_id, 1, "the first node forms the cluster and leads it");
+    let replies = run(&leader, &["SET a 1", "GET a", "INCR a", "GET a", "DEL a", "GET a"]).await;
+    let expected =
+        [Ok(Reply::Ok), bulk("1"), Ok(Reply::Integer(2)), bulk("2"), Ok(Reply::Integer(1)), Ok(Reply::Null)];
+    assert_eq!(replies, expected);
+    assert_eq!(run_one(&leader, "SET b x").await, Ok(Reply::Ok));
+    assert_eq!(run_one(&leader, "GET b").await, bulk("x"));
+    let follower = cluster.nodes[&2].clone();
+    until("the follower has the write", || async { run_one(&follower, "GET b").await == bulk("x") }).await;
+    match run_one(&follower, "SET b y").await {
+        Err(Denied::NotLeader { leader }) => assert_eq!(leader.id, 1),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(run(&follower, &["GET b", "SET b y", "GET b"]).await[0], bulk("x"));
+    all_equal(&cluster).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_ends_at_the_same_position_everywhere_and_is_purged() -> Anyhow {
+    let cluster = Cluster::start(3).await;
+    let (_, leader) = cluster.leader().await;
+    assert_eq!(run_one(&leader, "SET short v PX 300").await, Ok(Reply::Ok));
+    assert_eq!(run_one(&leader, "GET short").await, bulk("v"));
+    tokio::time::sleep(Duration::from_millis(301)).await;
+    assert_eq!(run_one(&leader, "GET short").await, Ok(Reply::Null));
+    for node in cluster.nodes.values() {
+        until("the key ends", || async { run_one(node, "GET short").await == Ok(Reply::Null) }).await;
+    }
+    let index = leader.mark_state().await?;
+    let rows = leader.state_hash(index).await?.rows;
+    let purged = || async {
+        let Ok(index) = leader.mark_state().await else { return false };
+        leader.state_hash(index).await.is_ok_and(|hash| hash.rows == 0)
+    };
+    assert!(rows <= 1);
+    until("the row is purged", purged).await;
+    all_equal(&cluster).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_node_takes_over_and_the_first_comes_back() -> Anyhow {
+    let mut cluster = Cluster::start(3).await;
+    let (leader_id, leader) = cluster.leader().await;
+    for n in 0..200 {
+        assert_eq!(run_one(&leader, &format!("SET k{n} {n}")).await, Ok(Reply::Ok));
+    }
+    drop(leader);
+    let begun = Instant::now();
+    cluster.stop_node(leader_id).await;
+    let (second_id, second) = cluster.leader().await;
+    println!("handed over in {:?}", begun.elapsed());
+    assert_ne!(second_id, leader_id);
+    for n in 0..200 {
+        assert_eq!(run_one(&second, &format!("GET k{n}")).await, Ok(Reply::Bulk(n.to_string().into())));
+    }
+    assert_eq!(run_one(&second, "SET more 1").await, Ok(Reply::Ok));
+    cluster.start_node(leader_id).await;
+    let back = cluster.nodes[&leader_id].clone();
+    until("it catches up", || async { run_one(&back, "GET more").await == bulk("1") }).await;
+    all_equal(&cluster).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_keeps_every_call() -> Anyhow {
+    let cluster = Cluster::start(3).await;
+    let (first_id, first) = cluster.leader().await;
+    let writer = {
+        let nodes = cluster.nodes.clone();
+        tokio::spawn(async move {
+            let mut acknowledged = 0;
+            let mut target = first_id;
+            while acknowledged < 500 {
+                match run_one(&nodes[&target], "INCR counter").await {
+                    Ok(Reply::Integer(value)) => {
+                        acknowledged += 1;
+                        assert_eq!(value, acknowledged, "no call was lost or counted twice");
+                    }
+                    Err(Denied::NotLeader { leader }) => target = leader.id,
+                    other => panic!("{other:?}"),
+                }
+            }
+        })
+    };
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = Instant::now();
+    first.transfer_leadership(Some(3)).await?;
+    println!("transferred in {:?}", begun.elapsed());
+    writer.await?;
+    let (leader_id, _) = cluster.leader().await;
+    assert_eq!(leader_id, 3);
+    all_equal(&cluster).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wiped_node_and_a_new_one_get_a_checkpoint() -> Anyhow {
+    let mut cluster = Cluster::start(3).await;
+    let (_, leader) = cluster.leader().await;
+    let value = "x".repeat(100_000);
+    for n in 0..100 {
+        assert_eq!(run_one(&leader, &format!("SET big{n} {value}")).await, Ok(Reply::Ok));
+    }
+    cluster.stop_node(3).await;
+    std::fs::remove_dir_all(cluster.data(3))?;
+    cluster.start_node(3).await;
+    let back = cluster.nodes[&3].clone();
+    until("the wiped node serves", || async { back.status().serving }).await;
+    until("it has the data", || async { run_one(&back, "DBSIZE").await == Ok(Reply::Integer(100)) }).await;
+
+    let port = free_ports(1)[0];
+    cluster.peers.insert(4, address(port));
+    let mut settings = cluster.settings(4);
+    settings.peers = BTreeMap::new();
+    let fourth = start(settings).await;
+    cluster.nodes.insert(4, fourth.clone());
+    let (_, leader) = cluster.leader().await;
+    let member = Member {
+        id: 4,
+        host: "127.0.0.1".into(),
+        resp_port: port,
+        grpc_port: port,
+        raft_port: port,
+        role: MemberRole::Learner,
+        matched_index: None,
+    };
+    leader.add_learner(member).await?;
+    until("the learner has the data", || async { run_one(&fourth, "DBSIZE").await == Ok(Reply::Integer(100)) }).await;
+    leader.promote(4).await?;
+    until("it votes", || async {
+        leader.status().members.iter().any(|member| member.id == 4 && member.role == MemberRole::Voter)
+    })
+    .await;
+    leader.remove(2).await?;
+    cluster.stop_node(2).await;
+    assert_eq!(run_one(&leader, "SET after 1").await, Ok(Reply::Ok));
+    all_equal(&cluster).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_nodes_stop_and_start_again() -> Anyhow {
+    let mut cluster = Cluster::start(3).await;
+    let (_, leader) = cluster.leader().await;
+    for n in 0..50 {
+        assert_eq!(run_one(&leader, &format!("INCRBY sum {n}")).await.is_ok(), true);
+    }
+    drop(leader);
+    for id in 1..=3 {
+        cluster.stop_node(id).await;
+    }
+    for id in 1..=3 {
+        cluster.start_node(id).await;
+    }
+    let (_, leader) = cluster.leader().await;
+    assert_eq!(run_one(&leader, "GET sum").await, bulk("1225"));
+    all_equal(&cluster).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_is_refused() -> Anyhow {
+    let cluster = Cluster::start(3).await;
+    let (_, leader) = cluster.leader().await;
+    let port = free_ports(1)[0];
+    let folder = tempfile::tempdir()?;
+    let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut settings = Settings::new(9, Path::join(folder.path(), "9"), listen, address(port));
+    settings.cluster_secret = "guess".into();
+    let stranger = start(settings).await;
+    let member = Member {
+        id: 9,
+        host: "127.0.0.1".into(),
+        resp_port: port,
+        grpc_port: port,
+        raft_port: port,
+        role: MemberRole::Learner,
+        matched_index: None,
+    };
+    let adding = tokio::time::timeout(Duration::from_secs(3), leader.add_learner(member)).await;
+    assert!(adding.is_err(), "it never catches up");
+    assert!(!stranger.status().serving);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_majority_nothing_is_acknowledged() -> Anyhow {
+    let mut cluster = Cluster::start(3).await;
+    let (leader_id, leader) = cluster.leader().await;
+    assert_eq!(run_one(&leader, "SET k 1").await, Ok(Reply::Ok));
+    for id in [1, 2, 3].into_iter().filter(|id| *id != leader_id) {
+        cluster.stop_node(id).await;
+    }
+    let outcome = run_one(&leader, "SET k 2").await;
+    assert!(matches!(outcome, Err(Denied::InDoubt | Denied::NoLeader)), "{outcome:?}");
+    tokio::time::sleep(Duration::from_millis(2000)).await;
+    assert_eq!(leader.execute(vec![call("GET k")], Consistency::Linearizable).await, [Err(Denied::NoLeader)]);
+    assert_ne!(leader.status().role, Role::Leader, "it knows that it may have been replaced");
+    Ok(())
+}
