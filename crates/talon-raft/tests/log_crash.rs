@@ -291,7 +291,9 @@ async fn survives(rounds: Vec<(Vec<Step>, u64, Survivors)>) {
                     break;
                 }
                 let now = history.now();
-                if store.failure().is_none() && let Ok(state) = store.get_log_state().await {
+                if store.failure().is_none()
+                    && let Ok(state) = store.get_log_state().await
+                {
                     assert_eq!((state.last_purged_log_id, state.last_log_id), (now.purged, now.last));
                 }
             }

@@ -108,8 +108,7 @@ async fn memory_is_bounded_and_the_rest_is_read_from_the_files() {
         reads += 1;
     }
     assert_eq!(reads, 50);
-    let streamed: Vec<Entry> =
-        reader.entries_stream(7..=195).await.map(|item| item.unwrap()).collect().await;
+    let streamed: Vec<Entry> = reader.entries_stream(7..=195).await.map(|item| item.unwrap()).collect().await;
     assert_eq!(streamed, written[6..195]);
     // A follower's next entry that has been purged is not answered with a later one.
     store.purge(log_id(1, 50)).await.unwrap();
@@ -156,10 +155,15 @@ async fn one_sync_covers_what_waits() {
 async fn an_entry_of_64_mb_and_a_membership() {
     let directory = tempfile::tempdir().unwrap();
     let store = LogStore::open(directory.path(), LogSettings::default()).unwrap();
-    let nodes = std::collections::BTreeMap::from([(4, NodeAddress { host: "node-4".into(), ..NodeAddress::default() })]);
+    let nodes =
+        std::collections::BTreeMap::from([(4, NodeAddress { host: "node-4".into(), ..NodeAddress::default() })]);
     let membership = Payload::Membership(Membership::new(vec![[4].into()], nodes).unwrap());
-    let written =
-        vec![entry(1, 1, 10), entry(1, 2, 64 << 20), Entry { log_id: log_id(1, 3), payload: membership }, entry(1, 4, 10)];
+    let written = vec![
+        entry(1, 1, 10),
+        entry(1, 2, 64 << 20),
+        Entry { log_id: log_id(1, 3), payload: membership },
+        entry(1, 4, 10),
+    ];
     append(&store, written.clone()).await.unwrap();
     assert_eq!(contents(&store).await.entries, written);
     let mut reader = store.clone().get_log_reader().await;
@@ -205,7 +209,11 @@ async fn a_flipped_bit_is_damage_wherever_it_is_and_named() {
         let bytes = files.bytes(&name).unwrap();
         // The newest segment ends in zeros, and before them in the group that closing left: 24 bytes.
         let written = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
-        let covered = if sequence == last { bytes[..written].windows(4).rposition(|at| at == b"\xA7TGr").unwrap() } else { bytes.len() };
+        let covered = if sequence == last {
+            bytes[..written].windows(4).rposition(|at| at == b"\xA7TGr").unwrap()
+        } else {
+            bytes.len()
+        };
         for at in (0..covered).step_by(7) {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << (at % 8);

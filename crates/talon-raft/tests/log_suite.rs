@@ -96,6 +96,7 @@ async fn the_suite_passes() {
 
 #[tokio::test]
 async fn the_suite_passes_with_tiny_segments_and_everything_read_from_disk() {
-    let settings = LogSettings { segment_bytes: 4096, memory_bytes_max: 0, read_bytes_max: 1, ..LogSettings::default() };
+    let settings =
+        LogSettings { segment_bytes: 4096, memory_bytes_max: 0, read_bytes_max: 1, ..LogSettings::default() };
     Suite::test_all(Builder(settings)).await.unwrap();
 }

@@ -20,8 +20,10 @@ pub enum LogError {
         source: Arc<io::Error>,
     },
     /// Bytes that were safely on the disk once are no longer what was written.
-    #[error("the log file {file} is damaged at byte {offset}: {what}. It was synced to disk, so this is not a torn write; \
-             the node must not start from this log (wipe the node and let it join again)")]
+    #[error(
+        "the log file {file} is damaged at byte {offset}: {what}. It was synced to disk, so this is not a torn write; \
+             the node must not start from this log (wipe the node and let it join again)"
+    )]
     Damaged {
         /// The file, with its directory.
         file: String,
@@ -73,7 +75,9 @@ impl LogError {
 
 fn hint(source: &io::Error) -> &'static str {
     match source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => " (the disk is full: make room, then restart the node)",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            " (the disk is full: make room, then restart the node)"
+        }
         _ => "",
     }
 }

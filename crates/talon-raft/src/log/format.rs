@@ -192,7 +192,9 @@ pub(super) fn record_header(kind: Kind, parts: [&[u8]; 2]) -> [u8; RECORD_HEADER
 pub(super) fn decode_record(bytes: &[u8]) -> Result<(Kind, &[u8]), &'static str> {
     let Some(mut header) = bytes.get(..RECORD_HEADER_BYTES) else { return Err("a record ends inside its header") };
     let (crc, length, kind) = (header.get_u32_le(), header.get_u32_le() as usize, header.get_u8());
-    let Some(covered) = bytes.get(4..RECORD_HEADER_BYTES + length) else { return Err("a record ends inside its payload") };
+    let Some(covered) = bytes.get(4..RECORD_HEADER_BYTES + length) else {
+        return Err("a record ends inside its payload");
+    };
     if crc32c::crc32c(covered) != crc {
         return Err("the checksum of a record does not match");
     }

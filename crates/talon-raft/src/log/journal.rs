@@ -47,12 +47,17 @@ pub(super) struct Counts {
 
 impl Journal {
     /// Goes on where recovery ended.
-    pub fn resume(files: Arc<dyn Files>, segment_bytes: u64, recovered: Recovered) -> Result<(Journal, Marks), LogError> {
+    pub fn resume(
+        files: Arc<dyn Files>,
+        segment_bytes: u64,
+        recovered: Recovered,
+    ) -> Result<(Journal, Marks), LogError> {
         let Recovered { marks, mut segments, salt, end, .. } = recovered;
         let newest = segments.pop().ok_or_else(|| LogError::Missing { what: "there is no segment".into() })?;
-        let room = newest.file.length().map_err(|error| {
-            LogError::disk(files.describe(&format::segment_name(newest.sequence)), "read", error)
-        })?;
+        let room = newest
+            .file
+            .length()
+            .map_err(|error| LogError::disk(files.describe(&format::segment_name(newest.sequence)), "read", error))?;
         let mut journal = Journal {
             files,
             segment_bytes,
@@ -222,8 +227,7 @@ impl Journal {
         self.newest.file.truncate(self.end).map_err(|error| self.failed("truncate", error))?;
         let sequence = self.newest.sequence + 1;
         self.salt = new_salt();
-        let header =
-            SegmentHeader { sequence, salt: self.salt, previous_end: self.end, marks: self.marks.clone() };
+        let header = SegmentHeader { sequence, salt: self.salt, previous_end: self.end, marks: self.marks.clone() };
         self.room = self.segment_bytes.max((HEADER_BYTES + GROUP_HEADER_BYTES + record_bytes) as u64);
         let newest = create_segment(&*self.files, &header, self.room)?;
         self.sealed.push_back(std::mem::replace(&mut self.newest, newest));

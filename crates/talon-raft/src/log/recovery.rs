@@ -154,7 +154,8 @@ impl Opened {
         if let Ending::Bad { at, what } = ending
             && tail.iter().any(|byte| *byte != 0)
         {
-            let later = GroupHeader::search(&bytes, self.header.salt, end as usize + 1).find(|(_, group)| group.synced > end);
+            let later =
+                GroupHeader::search(&bytes, self.header.salt, end as usize + 1).find(|(_, group)| group.synced > end);
             if later.is_some() {
                 return Err(LogError::damaged(&self.name, at, what));
             }

@@ -120,7 +120,9 @@ impl Shared {
     /// Hands work to the writer.
     pub fn submit(&self, state: &mut State, work: Work) {
         let lazy = matches!(work, Work::Committed { .. });
-        if let (Work::Committed { committed }, Some(Work::Committed { committed: last })) = (&work, state.queue.back_mut()) {
+        if let (Work::Committed { committed }, Some(Work::Committed { committed: last })) =
+            (&work, state.queue.back_mut())
+        {
             *last = *committed;
         } else {
             state.queue.push_back(work);
@@ -218,7 +220,9 @@ impl State {
         for (entry, size) in entries.iter().zip(sizes) {
             if !marks.accepts(entry.log_id.index) || *size > RECORD_BYTES_MAX {
                 let (id, end) = (entry.log_id, marks.end());
-                return Err(LogError::Misused { what: format!("entry {id} of {size} bytes was to follow index {end}") });
+                return Err(LogError::Misused {
+                    what: format!("entry {id} of {size} bytes was to follow index {end}"),
+                });
             }
             marks.append(entry.log_id);
         }
@@ -237,7 +241,9 @@ impl State {
     pub fn truncate(&mut self, after: Option<LogId>) {
         self.marks.truncate(after);
         let (end, first) = (self.marks.end(), self.recent_first());
-        while first + self.recent.len() as u64 > end && let Some(entry) = self.recent.pop_back() {
+        while first + self.recent.len() as u64 > end
+            && let Some(entry) = self.recent.pop_back()
+        {
             self.recent_bytes -= record_bytes(&entry);
         }
         self.index.truncate(end);
@@ -245,7 +251,9 @@ impl State {
 
     pub fn purge(&mut self, upto: LogId) {
         self.marks.purge(upto);
-        while self.recent_first() < self.marks.first && let Some(entry) = self.recent.pop_front() {
+        while self.recent_first() < self.marks.first
+            && let Some(entry) = self.recent.pop_front()
+        {
             self.recent_bytes -= record_bytes(&entry);
         }
         self.index.purge(self.marks.first);
@@ -298,7 +306,11 @@ impl Piece {
             .map_err(|error| LogError::unreadable(&path(), offset, &error))?;
         if entry.log_id.index != index {
             let found = entry.log_id.index;
-            return Err(LogError::damaged(&path(), offset, format!("entry {found} is where entry {index} was written")));
+            return Err(LogError::damaged(
+                &path(),
+                offset,
+                format!("entry {found} is where entry {index} was written"),
+            ));
         }
         Ok(entry)
     }

@@ -146,7 +146,8 @@ impl RaftLogReader<TypeConfig> for LogReader {
     {
         let reader = self.clone();
         let end = range.end_bound().cloned();
-        let cursor = Cursor { from: range.start_bound().cloned(), ready: Vec::new().into_iter(), next: None, over: false };
+        let cursor =
+            Cursor { from: range.start_bound().cloned(), ready: Vec::new().into_iter(), next: None, over: false };
         stream::unfold(cursor, move |mut cursor| {
             let reader = reader.clone();
             async move {

@@ -62,7 +62,9 @@ fn next_work(shared: &Shared) -> Option<Vec<Work>> {
     }
     let mut bytes = 0;
     let mut taken = Vec::new();
-    while bytes < SYNC_BYTES_MAX && let Some(work) = state.queue.pop_front() {
+    while bytes < SYNC_BYTES_MAX
+        && let Some(work) = state.queue.pop_front()
+    {
         if let Work::Append { bytes: more, .. } = &work {
             bytes += more;
         }
