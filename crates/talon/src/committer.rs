@@ -1,5 +1,6 @@
-//! Group commit: whoever has something to write queues it; one of those who wait carries out everything that is queued, in one
-//! [`Machine::apply`] with one sync, and hands out the replies.
+//! Group commit: whoever has something to write queues it. One of those who wait leads: it carries out everything that is queued, in one
+//! [`Machine::apply`] with one sync, and hands out the replies. When its own work is done it hands the lead on to the first in the
+//! queue (and does not just let go of it: it would be back before the others have woken up, and commit alone).
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -22,42 +23,45 @@ const QUEUE_BYTES_MAX: usize = 256 << 20;
 pub(crate) struct Committer {
     machine: Arc<Machine>,
     clock: LeaderClock,
-    read_seed: AtomicU64,
+    seeds: AtomicU64,
     queue: Mutex<Queue>,
     /// For the thread that works for asynchronous callers.
     called: Condvar,
-    /// Held by the one who commits.
-    turn: Mutex<Turn>,
 }
 
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
     bytes: usize,
-    /// An asynchronous caller waits: the thread has to see to it.
-    unattended: bool,
+    /// Somebody leads, or has been told to.
+    led: bool,
+    /// The lead belongs to the thread that works for asynchronous callers.
+    thread_leads: bool,
     stopping: bool,
-}
-
-struct Turn {
-    seed: u64,
 }
 
 struct Job {
     calls: Vec<Call>,
     size_bytes: usize,
+    /// Whether its owner waits in [`Committer::commit`] and can lead.
+    blocking: bool,
     done: Arc<Done>,
 }
 
 type Replies = Result<Vec<Reply>, Fault>;
 
-/// Where the replies of one job are put.
+/// What the owner of a job waits for.
 #[derive(Default)]
-struct Done(Mutex<Waiting>);
+struct Done {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
 
 #[derive(Default)]
 struct Waiting {
     replies: Option<Replies>,
+    /// The lead has been handed to this job's owner.
+    leads: bool,
     waker: Option<Waker>,
 }
 
@@ -68,7 +72,7 @@ impl Future for Pending {
     type Output = Replies;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Replies> {
-        let mut waiting = lock(&self.0.0);
+        let mut waiting = lock(&self.0.waiting);
         match waiting.replies.take() {
             Some(replies) => Poll::Ready(replies),
             None => {
@@ -81,17 +85,34 @@ impl Future for Pending {
 
 impl Done {
     fn take(&self) -> Option<Replies> {
-        lock(&self.0).replies.take()
+        lock(&self.waiting).replies.take()
+    }
+
+    fn is_filled(&self) -> bool {
+        lock(&self.waiting).replies.is_some()
     }
 
     fn fill(&self, replies: Replies) {
-        let mut waiting = lock(&self.0);
+        let mut waiting = lock(&self.waiting);
         waiting.replies = Some(replies);
         let waker = waiting.waker.take();
         drop(waiting);
+        self.changed.notify_all();
         if let Some(waker) = waker {
             waker.wake();
         }
+    }
+
+    fn hand_lead(&self) {
+        lock(&self.waiting).leads = true;
+        self.changed.notify_all();
+    }
+
+    /// `None`: the lead has come instead of the replies.
+    fn wait(&self) -> Option<Replies> {
+        let waiting = lock(&self.waiting);
+        let waiting = self.changed.wait_while(waiting, |waiting| waiting.replies.is_none() && !waiting.leads);
+        waiting.unwrap_or_else(PoisonError::into_inner).replies.take()
     }
 }
 
@@ -102,14 +123,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Committer {
     pub(crate) fn new(machine: Arc<Machine>, clock: LeaderClock, seed: u64) -> Committer {
-        Committer {
-            machine,
-            clock,
-            read_seed: AtomicU64::new(seed),
-            queue: Mutex::default(),
-            called: Condvar::new(),
-            turn: Mutex::new(Turn { seed }),
-        }
+        Committer { machine, clock, seeds: AtomicU64::new(seed), queue: Mutex::default(), called: Condvar::new() }
     }
 
     pub(crate) fn machine(&self) -> &Machine {
@@ -120,61 +134,65 @@ impl Committer {
         self.clock.now_ms()
     }
 
-    /// A seed for a read of its own.
-    pub(crate) fn read_seed(&self) -> u64 {
-        self.read_seed.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed)
-    }
-
-    fn push(&self, calls: Vec<Call>, unattended: bool) -> Option<Arc<Done>> {
-        let done = Arc::new(Done::default());
-        let size_bytes = calls.iter().map(Call::size_bytes).sum();
-        let mut queue = lock(&self.queue);
-        if unattended && (queue.stopping || queue.bytes + size_bytes > QUEUE_BYTES_MAX) {
-            return None;
-        }
-        queue.bytes += size_bytes;
-        queue.unattended |= unattended;
-        queue.jobs.push_back(Job { calls, size_bytes, done: done.clone() });
-        Some(done)
+    /// A seed for one entry, or one read.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seeds.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed)
     }
 
     /// Commits the calls, in order and with nothing in between, and waits for the replies. None at all: only brings `T` to the clock.
     pub(crate) fn commit(&self, calls: Vec<Call>) -> Replies {
-        let Some(done) = self.push(calls, false) else {
-            return Err(Fault("the queue turned a blocking caller away".into()));
+        let job = Job::new(calls, true);
+        let done = job.done.clone();
+        let leads = {
+            let mut queue = lock(&self.queue);
+            queue.push(job);
+            !std::mem::replace(&mut queue.led, true)
         };
-        let mut turn = lock(&self.turn);
-        loop {
-            // While this thread waited for its turn, another may have done its work.
-            if let Some(replies) = done.take() {
-                return replies;
-            }
-            self.commit_group(&mut turn);
+        if !leads && let Some(replies) = done.wait() {
+            return replies;
         }
+        let lead = Lead(self);
+        while !done.is_filled() {
+            self.commit_group();
+        }
+        drop(lead);
+        done.take().unwrap_or_else(|| Err(Fault("the replies of a commit are gone".into())))
     }
 
     /// Hands the calls over to [`Committer::serve`]. `None` if too much is waiting already.
     pub(crate) fn hand_over(&self, calls: Vec<Call>) -> Option<Pending> {
-        let done = self.push(calls, true)?;
-        self.called.notify_one();
-        Some(Pending(done))
+        let job = Job::new(calls, false);
+        let pending = Pending(job.done.clone());
+        let mut queue = lock(&self.queue);
+        if queue.stopping || queue.bytes + job.size_bytes > QUEUE_BYTES_MAX {
+            drop(queue);
+            return None;
+        }
+        queue.push(job);
+        if !queue.led {
+            queue.led = true;
+            queue.thread_leads = true;
+            self.called.notify_all();
+        }
+        Some(pending)
     }
 
-    /// Works for asynchronous callers until [`Committer::stop`]. On a thread of its own.
+    /// Leads for asynchronous callers until [`Committer::stop`]. On a thread of its own.
     pub(crate) fn serve(&self) {
         loop {
             {
                 let mut queue = lock(&self.queue);
-                while !queue.unattended {
+                while !queue.thread_leads {
                     if queue.stopping {
                         return;
                     }
                     queue = self.called.wait(queue).unwrap_or_else(PoisonError::into_inner);
                 }
-                queue.unattended = false;
+                queue.thread_leads = false;
             }
-            let mut turn = lock(&self.turn);
-            while self.commit_group(&mut turn) {}
+            let lead = Lead(self);
+            while self.commit_group() {}
+            drop(lead);
         }
     }
 
@@ -184,9 +202,9 @@ impl Committer {
         self.called.notify_all();
     }
 
-    /// Commits what is queued, up to the bounds of a group. `false` if nothing was.
-    fn commit_group(&self, turn: &mut Turn) -> bool {
-        let jobs = self.take_group();
+    /// Commits what is queued, up to the bounds of a group. `false` if nothing was. Only for the one who leads.
+    fn commit_group(&self) -> bool {
+        let jobs = lock(&self.queue).take_group();
         if jobs.is_empty() {
             return false;
         }
@@ -196,8 +214,7 @@ impl Committer {
             .iter()
             .zip(applied.index + 1..)
             .map(|(job, index)| {
-                turn.seed = turn.seed.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
-                let content = Content::Calls { stamp_ms, seed: turn.seed, calls: &job.calls };
+                let content = Content::Calls { stamp_ms, seed: self.seed(), calls: &job.calls };
                 Entry { index, position: Vec::new(), content, want_replies: true }
             })
             .collect();
@@ -215,18 +232,57 @@ impl Committer {
         }
         true
     }
+}
 
-    fn take_group(&self) -> Vec<Job> {
-        let mut queue = lock(&self.queue);
+/// The lead. Handed on when dropped, also by a panic.
+struct Lead<'a>(&'a Committer);
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        let mut queue = lock(&self.0.queue);
+        match queue.jobs.front() {
+            None => queue.led = false,
+            Some(job) if job.blocking => job.done.hand_lead(),
+            Some(_) => {
+                queue.thread_leads = true;
+                self.0.called.notify_all();
+            }
+        }
+    }
+}
+
+impl Job {
+    fn new(calls: Vec<Call>, blocking: bool) -> Job {
+        let size_bytes = calls.iter().map(Call::size_bytes).sum();
+        Job { calls, size_bytes, blocking, done: Arc::default() }
+    }
+}
+
+impl Drop for Job {
+    fn drop(&mut self) {
+        // Its owner must not wait for ever if applying panicked.
+        if std::thread::panicking() {
+            self.done.fill(Err(Fault("applying panicked".into())));
+        }
+    }
+}
+
+impl Queue {
+    fn push(&mut self, job: Job) {
+        self.bytes += job.size_bytes;
+        self.jobs.push_back(job);
+    }
+
+    fn take_group(&mut self) -> Vec<Job> {
         let mut group = Vec::new();
         let mut bytes = 0;
-        while let Some(job) = queue.jobs.front()
+        while let Some(job) = self.jobs.front()
             && (group.is_empty() || (bytes + job.size_bytes <= GROUP_BYTES_MAX && group.len() < GROUP_JOBS_MAX))
         {
             bytes += job.size_bytes;
-            group.extend(queue.jobs.pop_front());
+            group.extend(self.jobs.pop_front());
         }
-        queue.bytes -= bytes;
+        self.bytes -= bytes;
         group
     }
 }

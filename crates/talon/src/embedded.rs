@@ -228,7 +228,7 @@ impl Inner {
         for _ in 0..TICKS_MAX {
             let view = self.committer.machine().view()?;
             let clock_ms = self.clock_for(&view);
-            match view.read(calls, clock_ms, self.committer.read_seed())? {
+            match view.read(calls, clock_ms, self.committer.seed())? {
                 ReadOutcome::Replies(replies) => return Ok(replies),
                 ReadOutcome::NeedsTick(_) => self.tick()?,
             }
