@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
 use openraft::async_runtime::WatchReceiver;
 use openraft::storage::RaftLogStorage;
 use openraft::{Config, RaftLogReader, SnapshotPolicy};
@@ -26,7 +27,7 @@ use crate::read_index::ReadIndex;
 use crate::settings::Settings;
 use crate::state::{StateMachine, Stores};
 use crate::timekeeper::Timekeeper;
-use crate::transport::{Gate, Link, MESSAGE_BYTES_MAX, Network, RaftService, Received};
+use crate::transport::{Cut, Gate, Link, MESSAGE_BYTES_MAX, Network, RaftService, Received};
 use crate::types::{LogId, NodeAddress, TypeConfig};
 use crate::{upkeep, watcher};
 
@@ -381,7 +382,8 @@ async fn listen(
             .initial_connection_window_size(8 << 20)
             .http2_keepalive_interval(Some(Duration::from_secs(5)))
             .add_service(service);
-        let incoming = TcpListenerStream::new(listener);
+        let cutting = ended.clone();
+        let incoming = TcpListenerStream::new(listener).map(move |stream| stream.map(|stream| Cut::new(stream, &cutting)));
         if let Err(error) = server.serve_with_incoming_shutdown(incoming, ended.cancelled_owned()).await {
             tracing::error!(%error, "the raft listener ended");
         }

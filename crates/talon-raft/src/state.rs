@@ -551,9 +551,12 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     ) -> io::Result<Option<Snapshot<crate::types::LeaderId, u64, NodeAddress, Checkpoint>>> {
         // There need not be one at hand: it is made when it is asked for.
         let stores = self.stores.clone();
-        let made = tokio::task::spawn_blocking(move || match stores.checkpoint().clone() {
-            Some(newest) => Ok(Some((read_meta(newest.folder())?, newest))),
-            None => stores.make_checkpoint(),
+        let made = tokio::task::spawn_blocking(move || {
+            let newest = stores.checkpoint().clone();
+            match newest {
+                Some(newest) => Ok(Some((read_meta(newest.folder())?, newest))),
+                None => stores.make_checkpoint(),
+            }
         });
         let made = made.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
         Ok(made.map(|(meta, snapshot)| Snapshot { meta, snapshot }))

@@ -5,6 +5,7 @@
 
 mod client;
 mod convert;
+mod cut;
 mod server;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,6 +14,7 @@ use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Status};
 
 pub use client::Network;
+pub(crate) use cut::Cut;
 pub use server::{Gate, RaftService, Received};
 
 use crate::lease::LeaseGuard;
