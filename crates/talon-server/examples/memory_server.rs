@@ -3,6 +3,7 @@
 //!
 //! With more than one node it says that it leads a cluster whose other members do not exist.
 
+#[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/support/memory.rs"]
 mod memory;
 

@@ -187,7 +187,8 @@ impl<D: Database> Connection<D> {
         }
         let status = self.database.status();
         let whole = self.pipeline.encode(outcomes, share, &self.shared, &status, &mut self.output);
-        self.describe();
+        self.session.describe();
+        self.client.profile().query_bytes = self.input.len();
         let settings = &self.shared.settings;
         if self.output.len() > settings.output_bytes_max {
             add(&self.shared.metrics.connections_cut, 1);
@@ -201,16 +202,6 @@ impl<D: Database> Connection<D> {
         };
         self.flush().await?;
         if whole { Ok(()) } else { Err(End::Done) }
-    }
-
-    /// Shows others what this connection is doing.
-    fn describe(&mut self) {
-        self.client.touch();
-        let mut profile = self.client.profile();
-        profile.resp3 = self.session.protocol == talon_resp::Protocol::Resp3;
-        profile.readonly = self.session.readonly;
-        profile.gathered = self.session.gathered().map_or(-1, |count| count as i64);
-        profile.query_bytes = self.input.len();
     }
 
     async fn wait(&mut self, wait: Wait) -> Reply {

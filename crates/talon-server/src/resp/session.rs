@@ -110,6 +110,8 @@ pub(crate) struct Session {
     pub mute_this: bool,
     /// The next command is not answered.
     pub mute_next: bool,
+    /// The name of the last command that passed the gate.
+    command: &'static str,
     queue: Option<Queue>,
 }
 
@@ -124,6 +126,7 @@ impl Session {
             mute: false,
             mute_this: false,
             mute_next: false,
+            command: "",
             queue: None,
         }
     }
@@ -144,6 +147,16 @@ impl Session {
             unauthenticated: !self.authenticated,
             ..Limits::default()
         }
+    }
+
+    /// Shows others what this connection is doing.
+    pub fn describe(&self) {
+        self.client.touch();
+        let mut profile = self.client.profile();
+        profile.command = self.command;
+        profile.resp3 = self.protocol == Protocol::Resp3;
+        profile.readonly = self.readonly;
+        profile.gathered = self.gathered().map_or(-1, |count| count as i64);
     }
 
     /// How many commands MULTI has gathered.
@@ -174,7 +187,7 @@ impl Session {
     }
 
     /// Whether the request may go on, as far as its name and number of arguments tell; and which row answers it.
-    fn gate(&self, entry: &'static Entry, args: &[Bytes]) -> Result<Row, Refusal> {
+    fn gate(&mut self, entry: &'static Entry, args: &[Bytes]) -> Result<Row, Refusal> {
         let words = args.len() + 1;
         entry.facts().check_arity(words)?;
         let row = match entry.row {
@@ -191,10 +204,12 @@ impl Session {
             }
             row => row,
         };
-        let flags = match row {
-            Row::Data(command) => command.facts.flags,
-            Row::Server(command) => command.facts.flags,
+        let facts = match row {
+            Row::Data(command) => &command.facts,
+            Row::Server(command) => &command.facts,
         };
+        self.command = facts.name;
+        let flags = facts.flags;
         if !self.authenticated && !flags.contains(&Flag::NoAuth) {
             return Err(NOAUTH);
         }

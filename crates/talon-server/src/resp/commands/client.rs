@@ -41,6 +41,7 @@ static SUBCOMMANDS: &[ServerCommand] = &[
         set_info,
     ),
     now(facts("client|info", 2, OWN, Group::Connection, "6.2.0", "Describes this connection."), |context, _| {
+        context.session.describe();
         Ok(Reply::Verbatim(context.session.client.line() + "\n"))
     }),
     now(facts("client|list", -2, ADMIN, Group::Connection, "2.4.0", "Describes all connections."), list),
@@ -122,6 +123,7 @@ fn reply(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
 }
 
 fn list(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
+    context.session.describe();
     let mut clients = context.shared.clients.all();
     match &args[1..] {
         [] => {}

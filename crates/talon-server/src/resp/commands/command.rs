@@ -153,7 +153,11 @@ fn describe(facts: &'static Facts, subcommands: &'static [ServerCommand]) -> Rep
         simple(categories(facts)),
         Reply::Set(tips(facts.name).iter().map(|tip| Reply::bulk(tip)).collect()),
         Reply::Set(key_specifications(facts)),
-        Reply::Array(subcommands.iter().map(|row| describe(&row.facts, &[])).collect()),
+        match subcommands {
+            // Redis's form for none.
+            [] => Reply::Set(vec![]),
+            rows => Reply::Array(rows.iter().map(|row| describe(&row.facts, &[])).collect()),
+        },
     ])
 }
 
