@@ -334,13 +334,16 @@ async fn snapshots_keep_a_moment_until_their_time_is_over() {
 async fn any_command_can_be_executed() {
     let served = Served::start(Settings::default()).await;
     let mut kv = kv(&served).await;
-    let execute = |words: &[&str]| v1::ExecuteRequest { words: command(words).words, read: None };
+    let execute = |words: &[&str]| v1::ExecuteRequest { words: command(words).words, read: None, read_only: false };
     let reply = kv.execute(execute(&["SET", "k", "v"])).await.unwrap().into_inner().reply.unwrap();
     assert_eq!(reply.kind, Some(Kind::Ok(v1::Nothing {})));
     let reply = kv.execute(execute(&["mget", "k", "none"])).await.unwrap().into_inner().reply.unwrap();
     let Some(Kind::Array(list)) = reply.kind else { panic!("an array") };
     assert_eq!(list.items[0].kind, Some(Kind::Bulk(bytes("v"))));
     assert_eq!(list.items[1].kind, Some(Kind::Null(v1::Nothing {})));
+    let read_only = v1::ExecuteRequest { read_only: true, ..execute(&["DEL", "k"]) };
+    let reply = kv.execute(read_only).await.unwrap().into_inner().reply.unwrap();
+    assert_eq!(reply.kind, Some(Kind::Error("ERR 'del' writes, and the request is read-only".into())));
     // Refusals are replies here.
     for (words, error) in [
         (&["INCR", "k"][..], "ERR value is not an integer or out of range"),

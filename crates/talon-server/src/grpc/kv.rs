@@ -322,10 +322,14 @@ impl<D: Database> Kv for KvDoor<D> {
 
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Answer<v1::ExecuteResponse> {
         let deadline = self.door.deadline(request.metadata());
-        let v1::ExecuteRequest { words, read } = request.into_inner();
+        let v1::ExecuteRequest { words, read, read_only } = request.into_inner();
         let reading = Reading::of(read)?;
         let (reply, applied_index) = match door::parse(words) {
             Err(refusal) => (Reply::Error(refusal), None),
+            Ok(request) if request.command.is_write() && read_only => {
+                let line = format!("ERR '{}' writes, and the request is read-only", request.command.facts.name);
+                (Reply::Error(Refusal::from_string(line)), None)
+            }
             Ok(request) if request.command.is_write() => {
                 (self.door.call(Call::One(request), reading.consistency, deadline).await?, None)
             }
