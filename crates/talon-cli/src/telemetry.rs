@@ -12,7 +12,8 @@ use crate::settings::{LogFormat, SettingsError};
 /// # Errors
 /// If the filters in `level` do not parse.
 pub fn start(format: LogFormat, level: &str) -> Result<(), SettingsError> {
-    let filter = EnvFilter::try_new(level).map_err(|error| SettingsError(format!("log_level: `{level}`: {error}")))?;
+    let filter = EnvFilter::try_new(quietened(level))
+        .map_err(|error| SettingsError(format!("log_level: `{level}`: {error}")))?;
     // A log line that cannot be written (the reader of a pipe is gone) must not end the node: the layer would report it
     // with a macro that panics then.
     let subscriber =
@@ -22,4 +23,24 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), SettingsError> {
         LogFormat::Json => subscriber.json().flatten_event(true).with_ansi(false).try_init(),
     };
     started.map_err(|error| SettingsError(format!("log lines cannot be written: {error}")))
+}
+
+/// openraft reports each of its steps as `info`, and its debug lines may show what is in an entry; so it only warns unless it is
+/// asked by name.
+fn quietened(level: &str) -> String {
+    if level.contains("openraft") { level.to_owned() } else { format!("{level},openraft=warn") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn openraft_speaks_only_when_asked_by_name() {
+        for (level, filters) in [("debug", "debug,openraft=warn"), ("info,openraft=info", "info,openraft=info")] {
+            assert_eq!(quietened(level), filters);
+            EnvFilter::try_new(quietened(level)).unwrap();
+        }
+        assert!(EnvFilter::try_new(quietened("no level=")).is_err());
+    }
 }

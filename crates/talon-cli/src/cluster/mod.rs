@@ -2,6 +2,7 @@
 
 mod report;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -112,11 +113,13 @@ impl ClusterCommand {
     }
 
     fn print(&self, report: &impl serde::Serialize, table: String) {
-        match self.json.then(|| serde_json::to_string_pretty(report)) {
-            Some(Ok(json)) => println!("{json}"),
-            Some(Err(error)) => eprintln!("talon: the report is no JSON: {error}"),
-            None => println!("{table}"),
-        }
+        let text = match self.json.then(|| serde_json::to_string_pretty(report)) {
+            Some(Ok(json)) => json,
+            Some(Err(error)) => return eprintln!("talon: the report is no JSON: {error}"),
+            None => table,
+        };
+        // Whoever closes the pipe early (`| head`) has seen enough.
+        let _ = writeln!(io::stdout(), "{text}");
     }
 }
 

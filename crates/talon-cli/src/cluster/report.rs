@@ -93,23 +93,28 @@ impl StatusReport {
             empty_table(&["node", "redis address", "member", "role", "state", "applied", "lag", "heard, ms ago"]);
         for node in &self.nodes {
             let state = match (&node.error, node.serving) {
-                (Some(error), _) => error.clone(),
-                (None, true) => "serving".to_owned(),
-                (None, false) => "not serving".to_owned(),
+                (Some(_), _) => "no answer",
+                (None, true) => "serving",
+                (None, false) => "not serving",
             };
             table.add_row(vec![
                 node.id.to_string(),
                 node.address.clone(),
                 node.member.to_owned(),
                 node.role.unwrap_or("–").to_owned(),
-                state,
+                state.to_owned(),
                 number(node.applied_index),
                 number(node.lag_entries),
                 number(node.heard_from_leader_ms),
             ]);
         }
         let leader = self.leader_id.map_or("nobody leads".to_owned(), |id| format!("node {id} leads"));
-        format!("{table}\ncluster {}: {leader}, term {}", self.cluster_id, self.term)
+        let errors: String = self
+            .nodes
+            .iter()
+            .filter_map(|node| Some(format!("node {}: {}\n", node.id, node.error.as_ref()?)))
+            .collect();
+        format!("{table}\n{errors}cluster {}: {leader}, term {}", self.cluster_id, self.term)
     }
 }
 

@@ -110,7 +110,7 @@ mod tests {
         let task = tokio::spawn(serve(listener, Arc::new(Still), registry, draining.clone(), end.clone()));
         assert!(page(port, "/livez").await.starts_with("HTTP/1.1 200"));
         assert!(page(port, "/readyz").await.starts_with("HTTP/1.1 200"));
-        assert!(page(port, "/metrics").await.contains("talon_raft_term 7"));
+        assert!(page(port, "/metrics").await.contains("talon_raft_leader_id 1"));
         assert!(page(port, "/nothing").await.starts_with("HTTP/1.1 404"));
         draining.cancel();
         assert!(page(port, "/readyz").await.starts_with("HTTP/1.1 503"));

@@ -2,39 +2,116 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use talon_core::{Database, Role, Status};
+use talon_server::resp::{CommandCounters, Metrics};
 
 /// All figures of a node whose database this is.
 pub fn registry<D: Database>(database: &Arc<D>) -> Registry {
     let mut registry = Registry::with_prefix("talon");
-    registry.register_collector(Box::new(NodeFigures(Arc::clone(database))));
+    registry.register_collector(Box::new(ClusterFigures(Arc::clone(database))));
     registry
 }
 
-/// What a node knows of itself and its cluster.
-struct NodeFigures<D>(Arc<D>);
+/// What a raft node says of itself: name, help and value.
+pub(super) struct RaftFigures<F>(pub(super) F);
 
-impl<D> fmt::Debug for NodeFigures<D> {
+impl<F> fmt::Debug for RaftFigures<F> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("NodeFigures")
+        out.write_str("RaftFigures")
     }
 }
 
-/// The labels of the figures about another member.
-type MemberLabels = [(&'static str, String); 1];
+impl<F: Fn() -> Vec<(&'static str, &'static str, f64)> + Send + Sync + 'static> Collector for RaftFigures<F> {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        (self.0)().into_iter().try_for_each(|(name, help, value)| {
+            encoder.encode_descriptor(name, help.trim_end_matches('.'), None, MetricType::Gauge)?.encode_gauge(&value)
+        })
+    }
+}
 
-/// Writes gauges, one call each.
-pub(super) struct Gauges<'a>(pub(super) DescriptorEncoder<'a>);
+/// What the RESP front door counts.
+#[derive(Debug)]
+pub(super) struct RespFigures(pub(super) Arc<Metrics>);
 
-impl Gauges<'_> {
-    /// One figure. A gauge is an `f64` on the wire, exact up to 2⁵³.
-    pub(super) fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+impl Collector for RespFigures {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let (mut out, figures) = (Figures(encoder), &*self.0);
+        let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        out.gauge("resp_connections", "Connections open now", now(&figures.connections))?;
+        for (name, help, counter) in [
+            ("resp_connections_received", "Connections accepted", &figures.connections_received),
+            ("resp_connections_rejected", "Connections refused", &figures.connections_rejected),
+            ("resp_connections_demoted", "Connections closed when leadership was lost", &figures.connections_demoted),
+            ("resp_connections_cut", "Slow readers and endless requests cut off", &figures.connections_cut),
+            ("resp_protocol_errors", "Connections that sent what is not RESP", &figures.protocol_errors),
+            ("resp_commands", "Commands carried out", &figures.commands_processed),
+            ("resp_batches", "Batches handed to the database", &figures.batches),
+            ("resp_bytes_in", "Bytes read", &figures.bytes_in),
+            ("resp_bytes_out", "Bytes written", &figures.bytes_out),
+        ] {
+            out.counter(name, help, now(counter))?;
+        }
+        // Only commands that were used: there are many.
+        let commands = || figures.commands().filter(|(_, counters)| now(&counters.calls) + now(&counters.rejected) > 0);
+        let of_command = |counter: fn(&CommandCounters) -> &AtomicU64| -> Vec<(Labels, u64)> {
+            commands().map(|(name, counters)| ([("command", name.to_lowercase())], now(counter(counters)))).collect()
+        };
+        out.counters("resp_command_calls", "Times a command was carried out", &of_command(|of| &of.calls))?;
+        out.counters("resp_command_usec", "Microseconds a command took", &of_command(|of| &of.usec))?;
+        out.counters(
+            "resp_command_failed",
+            "Times a command was answered with an error",
+            &of_command(|of| &of.failed),
+        )?;
+        out.counters("resp_command_rejected", "Times a command was refused", &of_command(|of| &of.rejected))?;
+        let errors: Vec<(Labels, u64)> =
+            figures.errors().into_iter().map(|(prefix, count)| ([("prefix", prefix)], count)).collect();
+        out.counters("resp_errors", "Errors answered, by their first word", &errors)
+    }
+}
+
+/// What a node knows of itself and its cluster.
+struct ClusterFigures<D>(Arc<D>);
+
+impl<D> fmt::Debug for ClusterFigures<D> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("ClusterFigures")
+    }
+}
+
+/// One label.
+type Labels = [(&'static str, String); 1];
+
+/// Writes figures, one call each.
+struct Figures<'a>(DescriptorEncoder<'a>);
+
+impl Figures<'_> {
+    /// One figure.
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    /// One figure that only grows.
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        encoder.encode_counter::<Labels, _, f64>(&value, None)
+    }
+
+    /// The same growing figure for several labels.
+    fn counters(&mut self, name: &str, help: &str, values: &[(Labels, u64)]) -> fmt::Result {
+        if values.is_empty() {
+            return Ok(());
+        }
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        values.iter().try_for_each(|(labels, value)| {
+            encoder.encode_family(labels)?.encode_counter::<Labels, _, f64>(value, None)
+        })
     }
 
     /// The same figure for several labels.
@@ -47,13 +124,13 @@ impl Gauges<'_> {
     }
 }
 
-impl<D: Database> Collector for NodeFigures<D> {
+impl<D: Database> Collector for ClusterFigures<D> {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
-        node_figures(&self.0.status(), &mut Gauges(encoder))
+        cluster_figures(&self.0.status(), &mut Figures(encoder))
     }
 }
 
-fn node_figures(status: &Status, out: &mut Gauges<'_>) -> fmt::Result {
+fn cluster_figures(status: &Status, out: &mut Figures<'_>) -> fmt::Result {
     let role = |wanted| u64::from(status.role == wanted);
     out.gauges(
         "node_role",
@@ -64,22 +141,10 @@ fn node_figures(status: &Status, out: &mut Gauges<'_>) -> fmt::Result {
             ([("role", "learner")], role(Role::Learner)),
         ],
     )?;
-    out.gauge("node_serving", "1 while this node answers reads and writes", u64::from(status.serving))?;
     out.gauge("raft_leader_known", "1 while this node knows who leads", u64::from(status.leader_id.is_some()))?;
     out.gauge("raft_leader_id", "The leader's number; 0: unknown", status.leader_id.unwrap_or(0))?;
-    out.gauge("raft_term", "The raft term", status.term)?;
-    out.gauge("raft_applied_index", "The last log index applied here", status.applied_index)?;
-    out.gauge("raft_committed_index", "The last log index known to be committed", status.committed_index)?;
-    out.gauge("raft_log_first_index", "The first log index still in the log", status.first_log_index)?;
-    out.gauge("raft_log_last_index", "The last log index in the log", status.last_log_index)?;
     out.gauge("raft_members", "Voters and learners", status.members.len() as u64)?;
-    out.gauge(
-        "raft_heard_from_leader_ms",
-        "Milliseconds since a leader was heard; 0 on the leader",
-        status.heard_from_leader_ms,
-    )?;
-    out.gauge("clock_ms", "The replicated clock T, Unix milliseconds", status.clock_ms)?;
-    let lags: Vec<(MemberLabels, u64)> = status
+    let lags: Vec<(Labels, u64)> = status
         .members
         .iter()
         .filter_map(|member| {
@@ -148,17 +213,33 @@ pub(super) mod tests {
         let mut page = String::new();
         text::encode(&mut page, &registry(&Arc::new(Still))).unwrap();
         for line in [
-            "# TYPE talon_raft_term gauge",
+            "# TYPE talon_raft_leader_id gauge",
             "talon_node_role{role=\"leader\"} 1",
             "talon_node_role{role=\"follower\"} 0",
-            "talon_raft_applied_index 99",
+            "talon_raft_leader_id 1",
             "talon_raft_member_lag_entries{member=\"1\"} 0",
             "talon_raft_member_lag_entries{member=\"2\"} 10",
-            "talon_clock_ms 1700000000123",
             "# EOF",
         ] {
             assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
         }
         assert!(!page.contains("member=\"3\""), "a member of unknown position has no lag");
+    }
+
+    #[test]
+    fn figures_of_clients_and_raft() {
+        let metrics = Arc::new(Metrics::default());
+        metrics.connections.store(3, Ordering::Relaxed);
+        let (name, counters) = metrics.commands().next().unwrap();
+        counters.calls.store(5, Ordering::Relaxed);
+        let command = format!("talon_resp_command_calls_total{{command=\"{}\"}} 5", name.to_lowercase());
+        let mut registry = Registry::with_prefix("talon");
+        registry.register_collector(Box::new(RespFigures(Arc::clone(&metrics))));
+        registry.register_collector(Box::new(RaftFigures(|| vec![("raft_term", "The term.", 7.0)])));
+        let mut page = String::new();
+        text::encode(&mut page, &registry).unwrap();
+        for line in ["talon_resp_connections 3", "talon_resp_commands_total 0", "talon_raft_term 7.0", &command] {
+            assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
+        }
     }
 }

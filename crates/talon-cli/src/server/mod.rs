@@ -1,12 +1,18 @@
 //! `talon server`: one node.
 
+mod doors;
 pub mod http;
+mod join;
 pub mod metrics;
 mod parent;
+mod wiring;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::ArgMatches;
+use tokio::runtime::Builder;
 
 use crate::settings::{ServerCommand, SettingsError, load, unknown_variables};
 use crate::telemetry;
@@ -20,7 +26,16 @@ pub enum ServerError {
     /// The operating system refused something.
     #[error("{0}: {1}")]
     System(String, #[source] std::io::Error),
+    /// The node did not start.
+    #[error(transparent)]
+    Start(#[from] talon_raft::StartError),
+    /// The node cannot go on.
+    #[error("{0}")]
+    Fault(String),
 }
+
+/// How long what still runs at the end may take to notice.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Runs a node until a signal comes or it fails.
 ///
@@ -32,12 +47,24 @@ pub fn run(command: &ServerCommand, matches: &ArgMatches) -> Result<ExitCode, Se
     }
     let resolved = load(command, matches)?.resolve()?;
     if command.print_config {
-        print!("{}", resolved.settings.to_toml()?);
+        let text = resolved.settings.to_toml()?;
+        io::stdout().write_all(text.as_bytes()).map_err(|error| ServerError::System("print-config".into(), error))?;
         return Ok(ExitCode::SUCCESS);
     }
     telemetry::start(resolved.settings.log_format, &resolved.settings.log_level)?;
     for name in unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
         tracing::warn!(name, "an environment variable begins with TALON_ and is no setting");
     }
-    Ok(ExitCode::SUCCESS)
+    let mut builder = Builder::new_multi_thread();
+    if let Some(threads) = resolved.settings.worker_threads {
+        builder.worker_threads(threads);
+    }
+    let runtime = builder
+        .enable_all()
+        .thread_name("talon")
+        .build()
+        .map_err(|error| ServerError::System("threads".into(), error))?;
+    let outcome = runtime.block_on(wiring::run(resolved, command.accept_clock_jump));
+    runtime.shutdown_timeout(END_TIMEOUT);
+    outcome
 }

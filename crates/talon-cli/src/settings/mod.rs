@@ -124,10 +124,6 @@ pub struct Settings {
     #[arg(long, env = "TALON_HOLD_MS_MAX", default_value_t = 5_000)]
     pub hold_ms_max: u64,
 
-    /// How far the leader's wall clock may carry the cluster's clock past the voters' median.
-    #[arg(long, env = "TALON_CLOCK_SKEW_MS_MAX", default_value_t = 500)]
-    pub clock_skew_ms_max: u64,
-
     /// A start is refused when the wall clock is further than this past the stored clock of a node that is alone
     /// (a day).
     #[arg(long, env = "TALON_CLOCK_JUMP_MS_MAX", default_value_t = 24 * 3_600_000)]
