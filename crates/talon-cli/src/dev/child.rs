@@ -70,12 +70,25 @@ impl Launch {
         Ok(pid)
     }
 
-    /// The words by which a person starts this node by hand.
+    /// The words by which a person starts this node by hand; passwords are left for them to fill in.
     pub fn by_hand(&self) -> String {
-        let words = std::iter::once(self.program.as_os_str()).chain(self.arguments.iter().map(OsString::as_os_str));
-        words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+        let mut words = vec![quoted(&self.program.to_string_lossy())];
+        let mut is_secret = false;
+        for word in self.arguments.iter().map(|word| word.to_string_lossy()) {
+            let (flag, value) = word.split_once('=').map_or((&*word, None), |(flag, value)| (flag, Some(value)));
+            words.push(match (SECRET_FLAGS.contains(&flag), value) {
+                _ if is_secret => "SECRET".to_owned(),
+                (true, Some(_)) => format!("{flag}=SECRET"),
+                _ => quoted(&word),
+            });
+            is_secret = SECRET_FLAGS.contains(&flag) && value.is_none();
+        }
+        words.join(" ")
     }
 }
+
+/// The flags whose values are not shown.
+const SECRET_FLAGS: [&str; 2] = ["--requirepass", "--cluster-secret"];
 
 /// A word as a shell takes it.
 fn quoted(word: &str) -> String {
@@ -133,6 +146,13 @@ mod tests {
             arguments: ["server", "--data-dir", "/my data/it's"].map(OsString::from).into(),
         };
         assert_eq!(launch.by_hand(), "/usr/bin/talon server --data-dir '/my data/it'\\''s'");
+    }
+
+    #[test]
+    fn secrets_are_left_out() {
+        let arguments = ["server", "--requirepass", "open", "--cluster-secret=sesame", "--node-id", "1"];
+        let launch = Launch { node: 1, program: "talon".into(), arguments: arguments.map(OsString::from).into() };
+        assert_eq!(launch.by_hand(), "talon server --requirepass SECRET --cluster-secret=SECRET --node-id 1");
     }
 
     #[tokio::test]
