@@ -551,6 +551,8 @@ async fn health_follows_whether_the_node_serves() {
     let mut watch = client.watch(HealthCheckRequest { service: "talon.v1.Kv".into() }).await.unwrap().into_inner();
     let first: HealthCheckResponse = watch.next().await.unwrap().unwrap();
     assert_eq!(first.status(), ServingStatus::Serving);
+    let unchanged = tokio::time::timeout(Duration::from_millis(1_200), watch.next()).await;
+    assert!(unchanged.is_err(), "a watcher hears of changes only");
     served.double.change_status(|status| status.serving = false);
     loop {
         let next = tokio::time::timeout(Duration::from_secs(5), watch.next()).await.expect("a change");

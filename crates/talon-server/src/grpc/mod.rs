@@ -153,7 +153,7 @@ fn tcp(listener: TcpListener) -> TcpIncoming {
 struct House<D> {
     door: Arc<Door<D>>,
     gate: Gate,
-    health: HealthReporter,
+    reporter: HealthReporter,
     /// Ends streams that would otherwise never end.
     stopping: CancellationToken,
 }
@@ -163,7 +163,7 @@ impl<D: Database> House<D> {
         let gate = Gate::new(settings.password.clone(), settings.protected_mode);
         let stopping = CancellationToken::new();
         let door = Arc::new(Door::new(database, settings, stopping.clone()));
-        House { door, gate, health: HealthReporter::new(), stopping }
+        House { door, gate, reporter: HealthReporter::new(), stopping }
     }
 
     fn router(&self) -> Result<Router, ServeError> {
@@ -176,7 +176,7 @@ impl<D: Database> House<D> {
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .build_v1()
             .map_err(ServeError::Reflection)?;
-        let health = tonic_health::server::HealthService::from_health_reporter(self.health.clone());
+        let health = tonic_health::server::HealthService::from_health_reporter(self.reporter.clone());
         Ok(Server::builder()
             .max_concurrent_streams(settings.streams_per_connection_max)
             .concurrency_limit_per_connection(settings.streams_per_connection_max as usize)
@@ -200,7 +200,8 @@ impl<D: Database> House<D> {
         IO: AsyncRead + AsyncWrite + Connected<ConnectInfo = TcpConnectInfo> + Unpin + Send + 'static,
     {
         let settings = &self.door.settings;
-        self.report_health().await;
+        // Before the first connection: a health service that knows nothing says that all is well.
+        self.set_health(self.health()).await;
         let incoming = connections::bounded(incoming, settings.connections_max);
         let server = router.serve_with_incoming_shutdown(incoming, self.stopping.cancelled());
         let stop = async {
@@ -224,23 +225,29 @@ impl<D: Database> House<D> {
     async fn set_health(&self, status: ServingStatus) {
         // The empty name stands for the whole server.
         for name in ["", <KvServer<KvDoor<D>> as NamedService>::NAME] {
-            self.health.set_service_status(name, status).await;
+            self.reporter.set_service_status(name, status).await;
         }
     }
 
-    async fn report_health(&self) {
+    fn health(&self) -> ServingStatus {
         let serving = self.door.database.status().serving && !self.stopping.is_cancelled();
-        self.set_health(if serving { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
+        if serving { ServingStatus::Serving } else { ServingStatus::NotServing }
     }
 
     /// Keeps the health service's answer true, for ever.
     async fn watch_health(&self) {
+        let mut reported = None;
         loop {
             let seen = self.door.database.status().version;
+            let health = self.health();
+            // Each report wakes every watcher, so only changes are reported.
+            if reported != Some(health) {
+                self.set_health(health).await;
+                reported = Some(health);
+            }
             // Whether a node serves also changes without a change of version (a stale replica), so it is looked at now and then.
             let changed = self.door.database.status_changed(seen);
             let _ = tokio::time::timeout(HEALTH_INTERVAL, changed).await;
-            self.report_health().await;
         }
     }
 }

@@ -11,11 +11,11 @@ use talon_proto::v1::pipeline_request::Call as PipelineCall;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::door::{self, Door};
 use super::reply::to_outcome;
-use super::status;
+use super::status::{self, Fate};
 
 /// How many answers may wait for the client to read them, besides those of the batch in hand.
 const ANSWERS_MAX: usize = 16;
@@ -52,8 +52,8 @@ async fn serve<D: Database>(
         let first = tokio::select! {
             first = requests.next() => first,
             () = door.stopping.cancelled() => {
-                // All that was taken in has been answered.
-                return Err(status::from_denied(&Denied::Loading));
+                // All that was taken in has been answered, and nothing else was carried out.
+                return Err(status::status(Code::Unavailable, Fate::NotApplied, "SHUTDOWN this node is going down"));
             }
             () = answers.closed() => return Ok(()),
         };
