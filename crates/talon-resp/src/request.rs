@@ -100,8 +100,7 @@ impl ProtocolError {
     /// The error line for the client, prefix included, byte for byte as Redis says it.
     pub fn line(&self) -> Vec<u8> {
         match self {
-            // The offending byte goes out as it is; Redis formats it as a C string, which a NUL ends.
-            ProtocolError::ExpectedDollar(0) => b"ERR Protocol error: expected '$', got '".to_vec(),
+            // The offending byte goes out as it is, if it is no line end.
             ProtocolError::ExpectedDollar(byte) => {
                 let byte = if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };
                 let mut line = b"ERR Protocol error: expected '$', got '".to_vec();

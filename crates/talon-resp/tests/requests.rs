@@ -62,7 +62,7 @@ fn every_protocol_error_has_its_words() {
         (b"*1\r\n$16777217\r\n".to_vec(), "ERR Protocol error: invalid bulk length"),
         (b"*1\r\nfoo\r\n".to_vec(), "ERR Protocol error: expected '$', got 'f'"),
         (b"*1\r\n\r\n".to_vec(), "ERR Protocol error: expected '$', got ' '"),
-        (b"*1\r\n\0\r\n".to_vec(), "ERR Protocol error: expected '$', got '"),
+        (b"*1\r\n\0\r\n".to_vec(), "ERR Protocol error: expected '$', got '\0'"),
         (with(b"GET "), "ERR Protocol error: too big inline request"),
         (with(b"*"), "ERR Protocol error: too big mbulk count string"),
         (with(b"*1\r\n$"), "ERR Protocol error: too big bulk count string"),

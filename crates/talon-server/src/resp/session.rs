@@ -255,7 +255,9 @@ impl Session {
             }
             Row::Server(command) => match command.action {
                 Action::Multi if self.queue.is_some() => {
-                    self.refuse(Some(entry), Refusal::new("ERR MULTI calls can not be nested"), pipeline);
+                    // As in Redis, this spoils nothing.
+                    let nested = Refusal::new("ERR MULTI calls can not be nested");
+                    self.answer(Some(entry), Reply::Error(nested), pipeline);
                 }
                 Action::Multi => {
                     self.queue = Some(Queue::default());

@@ -22,7 +22,7 @@ static SUBCOMMANDS: &[ServerCommand] = &[
         Ok(Reply::Integer(table::entries().len() as i64))
     }),
     now(facts("command|docs", -2, OPEN, Group::Server, "7.0.0", "Documents all commands, or those named."), docs),
-    now(facts("command|getkeys", -3, OPEN, Group::Server, "2.8.13", "Answers the keys of a command line."), get_keys),
+    now(facts("command|getkeys", -4, OPEN, Group::Server, "2.8.13", "Answers the keys of a command line."), get_keys),
     now(facts("command|info", -2, OPEN, Group::Server, "2.8.13", "Describes all commands, or those named."), info),
     now(facts("command|list", -2, OPEN, Group::Server, "7.0.0", "Answers the names of all commands."), list),
     now(facts("command|help", 2, OPEN, Group::Server, "5.0.0", "Lists the subcommands."), |_, _| {
@@ -183,7 +183,7 @@ fn categories(facts: &Facts) -> Vec<&'static str> {
     let connection = matches!(facts.name, "readonly" | "readwrite" | "asking" | "wait")
         || facts.name.starts_with("command")
         || (facts.group == Group::Connection && facts.name != "client");
-    add(connection && !(facts.name == "command|help"), "@connection");
+    add(connection, "@connection");
     add(facts.group == Group::Transactions, "@transaction");
     categories
 }
@@ -196,7 +196,8 @@ fn tips(name: &str) -> &'static [&'static str] {
         "mset" => &["request_policy:multi_shard", "response_policy:all_succeeded"],
         "mget" => &["request_policy:multi_shard"],
         "msetnx" => &["request_policy:multi_shard", "response_policy:agg_min"],
-        "ttl" | "pttl" | "time" | "client|info" | "client|list" => &["nondeterministic_output"],
+        "ttl" | "pttl" | "time" | "client|info" | "client|list" | "cluster|info" | "cluster|nodes"
+        | "cluster|shards" | "cluster|slots" => &["nondeterministic_output"],
         "randomkey" => &["request_policy:all_shards", "nondeterministic_output"],
         "keys" => &["request_policy:all_shards", "nondeterministic_output_order"],
         "dbsize" => &["request_policy:all_shards", "response_policy:agg_sum"],

@@ -93,7 +93,7 @@ fn get(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
 
 fn set(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     let pairs = &args[1..];
-    if pairs.len() % 2 != 0 {
+    if !pairs.len().is_multiple_of(2) {
         return Err(talon_core::command::wrong_arity("config|set"));
     }
     // All or nothing: everything is checked before anything changes.

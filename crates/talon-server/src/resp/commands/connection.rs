@@ -99,9 +99,12 @@ fn ping(_: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
 }
 
 fn select(_: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
-    match parse_integer(&args[0]).filter(|number| i32::try_from(*number).is_ok()) {
+    match parse_integer(&args[0]) {
         None => Err(NOT_AN_INTEGER),
         Some(0) => Ok(Reply::Ok),
+        Some(number) if i32::try_from(number).is_err() => {
+            Err(Refusal::new("ERR value is out of range, value must between -2147483648 and 2147483647"))
+        }
         Some(_) => Err(Refusal::new("ERR DB index is out of range")),
     }
 }
@@ -166,8 +169,8 @@ fn hello(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     }
     if !context.session.authenticated {
         return Err(Refusal::new(
-            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> \
-             <pass> option can be used to authenticate the client and select the RESP protocol version at the same time",
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> \
+             option can be used to authenticate the client and select the RESP protocol version at the same time",
         ));
     }
     if let Some(name) = name {
