@@ -3,6 +3,7 @@
 
 use std::io::{self, IsTerminal};
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
 
 use crate::settings::{LogFormat, SettingsError};
@@ -25,6 +26,16 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), SettingsError> {
     started.map_err(|error| SettingsError(format!("log lines cannot be written: {error}")))
 }
 
+fn filter(level: &str) -> Result<EnvFilter, SettingsError> {
+    let wrong = |why: &str| SettingsError(format!("log_level: `{level}`: {why}"));
+    // A misspelt level would be taken for the name of a module, and nothing else would be shown.
+    let bare = level.split(',').map(str::trim).filter(|word| !word.contains(['=', '[']));
+    if let Some(word) = bare.clone().find(|word| word.parse::<LevelFilter>().is_err()) {
+        return Err(wrong(&format!("`{word}` is not off, error, warn, info, debug or trace, and no `module=level`")));
+    }
+    EnvFilter::try_new(quietened(level)).map_err(|error| wrong(&error.to_string()))
+}
+
 /// openraft reports each of its steps as `info`, and its debug lines may show what is in an entry; so it only warns unless it is
 /// asked by name.
 fn quietened(level: &str) -> String {
@@ -39,8 +50,14 @@ mod tests {
     fn openraft_speaks_only_when_asked_by_name() {
         for (level, filters) in [("debug", "debug,openraft=warn"), ("info,openraft=info", "info,openraft=info")] {
             assert_eq!(quietened(level), filters);
-            EnvFilter::try_new(quietened(level)).unwrap();
+            assert!(filter(level).is_ok());
         }
-        assert!(EnvFilter::try_new(quietened("no level=")).is_err());
+    }
+
+    #[test]
+    fn a_misspelt_level_is_refused() {
+        for level in ["inof", "info,talon_raft", "talon_raft=loud", ""] {
+            assert!(filter(level).is_err_and(|error| error.to_string().starts_with("log_level")), "{level}");
+        }
     }
 }

@@ -82,6 +82,18 @@ impl Inner {
         metrics.replication.as_ref()?.get(&id)?.map(|position| position.index)
     }
 
+    /// See [`Administer::transfer_leadership`].
+    pub(crate) async fn transfer_leadership(&self, to: Option<u64>) -> Result<(), AdminError> {
+        self.ensure_leading()?;
+        let target = self.target(to)?;
+        // The target may be elected inside this node's lease. Reads go by read index from here on.
+        self.lease.bar();
+        self.proposer.pause(true);
+        let result = self.hand_over(target).await;
+        self.proposer.pause(false);
+        result
+    }
+
     async fn hand_over(&self, target: u64) -> Result<(), AdminError> {
         // The target takes over at once only if it holds the whole log.
         let drained = async {
@@ -157,15 +169,7 @@ impl Administer for Node {
     }
 
     async fn transfer_leadership(&self, to: Option<u64>) -> Result<(), AdminError> {
-        let inner = &self.inner;
-        inner.ensure_leading()?;
-        let target = inner.target(to)?;
-        // The target may be elected inside this node's lease. Reads go by read index from here on.
-        inner.lease.bar();
-        inner.proposer.pause(true);
-        let result = inner.hand_over(target).await;
-        inner.proposer.pause(false);
-        result
+        self.inner.transfer_leadership(to).await
     }
 
     async fn mark_state(&self) -> Result<u64, AdminError> {
@@ -173,8 +177,9 @@ impl Administer for Node {
         inner.ensure_leading()?;
         let mark = Call::One(Request::new(&MARK, Vec::new()));
         match inner.proposer.submit(vec![mark], inner.hold_deadline_ms()).await.as_slice() {
-            [Ok(talon_core::Reply::Integer(index))] => u64::try_from(*index)
-                .map_err(|_| AdminError::Refused("the mark has no index".to_owned())),
+            [Ok(talon_core::Reply::Integer(index))] => {
+                u64::try_from(*index).map_err(|_| AdminError::Refused("the mark has no index".to_owned()))
+            }
             other => Err(AdminError::Refused(format!("the mark was not set: {other:?}"))),
         }
     }

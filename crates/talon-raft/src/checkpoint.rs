@@ -109,7 +109,8 @@ fn files_of(folder: &Path) -> io::Result<Vec<String>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        let name = entry.file_name().into_string().map_err(|name| io::Error::other(format!("a file named {name:?}")))?;
+        let name =
+            entry.file_name().into_string().map_err(|name| io::Error::other(format!("a file named {name:?}")))?;
         if entry.file_type()?.is_file() {
             files.push(name);
         }
@@ -123,10 +124,7 @@ fn files_of(folder: &Path) -> io::Result<Vec<String>> {
 ///
 /// # Errors
 /// If a file cannot be read, or `take` fails.
-pub fn read_pieces(
-    folder: &Path,
-    mut take: impl FnMut(&str, u64, Bytes, u32) -> io::Result<()>,
-) -> io::Result<u32> {
+pub fn read_pieces(folder: &Path, mut take: impl FnMut(&str, u64, Bytes, u32) -> io::Result<()>) -> io::Result<u32> {
     let files = files_of(folder)?;
     for name in &files {
         let mut file = File::open(folder.join(name))?;

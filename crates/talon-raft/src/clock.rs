@@ -177,7 +177,8 @@ mod tests {
     fn it_never_goes_back_whatever_the_readings_do() {
         let mut clock = LeaderClock::start(5_000, Some(6_000), at(50, 0));
         let mut last = 0;
-        for (monotonic_ms, median_ms) in [(50, Some(1)), (40, Some(2)), (60, None), (60, Some(u64::MAX)), (61, Some(0))] {
+        for (monotonic_ms, median_ms) in [(50, Some(1)), (40, Some(2)), (60, None), (60, Some(u64::MAX)), (61, Some(0))]
+        {
             let now = clock.now_ms(median_ms, at(monotonic_ms, 0));
             assert!(now >= last, "{now} after {last}");
             last = now;

@@ -179,7 +179,12 @@ fn still_leads(inner: &Inner, term: u64, relied_on_lease: bool) -> bool {
     !relied_on_lease || lease_holds(inner, term)
 }
 
-async fn read(inner: &Arc<Inner>, run: Run, consistency: Consistency, deadline_ms: u64) -> Result<Vec<Outcome>, Denied> {
+async fn read(
+    inner: &Arc<Inner>,
+    run: Run,
+    consistency: Consistency,
+    deadline_ms: u64,
+) -> Result<Vec<Outcome>, Denied> {
     let calls = Arc::new(run.calls);
     if let Way::Snapshot = way(inner, consistency, deadline_ms).await? {
         let view = snapshot_view(inner, deadline_ms).await?;

@@ -71,12 +71,7 @@ impl Home {
     pub fn open(folder: &Path) -> Result<Home, HomeError> {
         let io = |source| HomeError::Io { folder: folder.to_owned(), source };
         fs::create_dir_all(folder).map_err(io)?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(folder.join("LOCK"))
-            .map_err(io)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(folder.join("LOCK")).map_err(io)?;
         match lock.try_lock() {
             Ok(()) => Ok(Home { folder: folder.to_owned(), _lock: lock }),
             Err(fs::TryLockError::WouldBlock) => Err(HomeError::InUse(folder.to_owned())),
@@ -123,12 +118,9 @@ impl Home {
 
     /// Stores the identity durably.
     pub fn save(&self, node_id: u64, cluster_id: &str, joining: bool) -> Result<Identity, HomeError> {
-        let identity =
-            Identity { format_version: FORMAT_VERSION, node_id, cluster_id: cluster_id.to_owned(), joining };
-        let text = serde_json::to_vec_pretty(&identity).map_err(|error| HomeError::Damaged {
-            path: self.identity_path(),
-            reason: error.to_string(),
-        })?;
+        let identity = Identity { format_version: FORMAT_VERSION, node_id, cluster_id: cluster_id.to_owned(), joining };
+        let text = serde_json::to_vec_pretty(&identity)
+            .map_err(|error| HomeError::Damaged { path: self.identity_path(), reason: error.to_string() })?;
         write_durably(&self.identity_path(), &text)
             .map_err(|source| HomeError::Io { folder: self.folder.clone(), source })?;
         Ok(identity)

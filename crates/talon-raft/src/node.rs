@@ -53,6 +53,18 @@ pub enum StartError {
     /// Log and state do not fit together.
     #[error("{0}")]
     Mismatch(String),
+    /// The only voter's clock is far ahead of what it last stored.
+    #[error(
+        "this machine's clock is {ahead_ms} ms ahead of the last time stored in the data, more than clock_jump_ms_max ({max_ms} ms): \
+         if the clock is wrong, keys would expire before their time. Set the clock right, or set clock_jump_ms_max higher \
+         (0 = any) for this start"
+    )]
+    ClockJump {
+        /// By how much.
+        ahead_ms: u64,
+        /// The bound.
+        max_ms: u64,
+    },
     /// A setting that raft does not take.
     #[error("settings: {0}")]
     Settings(String),
@@ -225,6 +237,7 @@ impl Node {
             .map_err(|fault| StartError::State(fault.0))?;
         let stores = Arc::new(stores);
         let restarted = fits(log.clone(), &stores).await?;
+        refuse_clock_jump(&settings, &stores, time.wall_ms())?;
 
         let now_ms = time.monotonic_ms();
         let watch_over = Arc::new(WatchOver {
@@ -271,6 +284,7 @@ impl Node {
         spawn(&ending, upkeep::purge_expired(inner.clone()));
         spawn(&ending, upkeep::bound_the_log(inner.clone()));
         spawn(&ending, upkeep::give_up_lost_calls(inner.clone()));
+        spawn(&ending, upkeep::mind_the_clock(inner.clone()));
         let proposing = inner.clone();
         spawn(&ending, async move {
             let (leadership, status) = (proposing.leadership.clone(), proposing.status.clone());
@@ -360,6 +374,20 @@ async fn fits(mut log: LogStore, stores: &Stores) -> Result<bool, StartError> {
     Ok(vote.is_some() || log_state.last_log_id.is_some())
 }
 
+/// With one voter, no other clock can contradict this one.
+fn refuse_clock_jump(settings: &Settings, stores: &Stores, wall_ms: u64) -> Result<(), StartError> {
+    let (clock_ms, max_ms) = (stores.live().machine.applied().clock_ms, settings.clock_jump_ms_max);
+    let ahead_ms = wall_ms.saturating_sub(clock_ms);
+    if clock_ms == 0 || max_ms == 0 || ahead_ms <= max_ms || !only_voter(settings, stores)? {
+        return Ok(());
+    }
+    Err(StartError::ClockJump { ahead_ms, max_ms })
+}
+
+fn only_voter(settings: &Settings, stores: &Stores) -> Result<bool, StartError> {
+    stores.voters().map(|voters| voters == [settings.node_id]).map_err(|fault| StartError::State(fault.0))
+}
+
 async fn listen(
     settings: &Settings,
     raft: &Raft,
@@ -383,7 +411,8 @@ async fn listen(
             .http2_keepalive_interval(Some(Duration::from_secs(5)))
             .add_service(service);
         let cutting = ended.clone();
-        let incoming = TcpListenerStream::new(listener).map(move |stream| stream.map(|stream| Cut::new(stream, &cutting)));
+        let incoming =
+            TcpListenerStream::new(listener).map(move |stream| stream.map(|stream| Cut::new(stream, &cutting)));
         if let Err(error) = server.serve_with_incoming_shutdown(incoming, ended.cancelled_owned()).await {
             tracing::error!(%error, "the raft listener ended");
         }

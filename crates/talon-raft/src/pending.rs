@@ -60,7 +60,8 @@ impl Pending {
 
     /// Answers those that were proposed before `before_ms`: nobody knows what becomes of them.
     pub fn give_up(&self, before_ms: u64) {
-        let old: Vec<Proposed> = self.map().extract_if(.., |_, proposed| proposed.at_ms < before_ms).map(|(_, p)| p).collect();
+        let old: Vec<Proposed> =
+            self.map().extract_if(.., |_, proposed| proposed.at_ms < before_ms).map(|(_, p)| p).collect();
         for proposed in old {
             tracing::warn!(calls = proposed.tickets.len(), "answering calls whose fate is unknown");
             proposed.tickets.into_iter().for_each(|ticket| ticket.deny(&Denied::InDoubt));

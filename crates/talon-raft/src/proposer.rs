@@ -105,7 +105,12 @@ impl Proposer {
     }
 
     /// Runs until the node is dropped.
-    pub async fn run(&self, raft: Raft, mut leadership: watch::Receiver<Leadership>, leader: impl Fn() -> Option<Member>) {
+    pub async fn run(
+        &self,
+        raft: Raft,
+        mut leadership: watch::Receiver<Leadership>,
+        leader: impl Fn() -> Option<Member>,
+    ) {
         let mut in_flight = FuturesUnordered::new();
         let mut seeds = Seeds::new();
         loop {

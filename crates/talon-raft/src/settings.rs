@@ -34,7 +34,10 @@ pub struct Settings {
     pub election_timeout_ms_max: u64,
     /// How often the leader makes itself heard, ms.
     pub heartbeat_ms: u64,
-    /// By how much the wall clock may lie ahead of the stored `T` at the start of a one-voter cluster, ms.
+    /// By how much a leader's wall clock may differ from the voters' median before it prefers that another node leads, ms.
+    pub clock_skew_ms_max: u64,
+    /// By how much the wall clock may lie ahead of the stored `T` at the start of a one-voter cluster, ms; 0 = any. Nobody else could
+    /// tell that a clock is wrong, and a clock that is ahead ends keys before their time.
     pub clock_jump_ms_max: u64,
     /// Memory for RocksDB's block cache and memtables together, bytes.
     pub memory_bytes: usize,
@@ -62,7 +65,8 @@ impl Settings {
             election_timeout_ms_min: 400,
             election_timeout_ms_max: 700,
             heartbeat_ms: 100,
-            clock_jump_ms_max: 86_400_000,
+            clock_skew_ms_max: 500,
+            clock_jump_ms_max: 366 * 86_400_000,
             memory_bytes: 512 << 20,
             log_segment_bytes: 64 << 20,
             log_bytes_before_checkpoint: 256 << 20,

@@ -115,6 +115,15 @@ impl Stores {
         self.live().machine.view().inspect_err(|fault| self.fail(fault))
     }
 
+    /// Who votes, by the applied membership.
+    ///
+    /// # Errors
+    /// If the stored membership cannot be read.
+    pub fn voters(&self) -> Result<Vec<u64>, Fault> {
+        let membership = decode_membership(&self.live().machine.applied().membership)?;
+        Ok(membership.voter_ids().collect())
+    }
+
     /// The term of the last applied entry.
     pub fn applied_term(&self) -> u64 {
         self.applied_term.load(Ordering::Acquire)
@@ -225,10 +234,7 @@ impl Stores {
         sync_folder()?;
         let live = open_live(folder, self.memory_bytes)?;
         write_durably(&self.folder.join("CURRENT"), name.as_bytes()).map_err(io)?;
-        let old = std::mem::replace(
-            &mut *self.live.write().unwrap_or_else(PoisonError::into_inner),
-            Arc::new(live),
-        );
+        let old = std::mem::replace(&mut *self.live.write().unwrap_or_else(PoisonError::into_inner), Arc::new(live));
         old.replaced.store(true, Ordering::Relaxed);
         // What was made of the old state is older than what was installed.
         if let Some(checkpoint) = self.checkpoint().take() {
@@ -571,13 +577,10 @@ pub struct Builder {
 impl RaftSnapshotBuilder<TypeConfig> for Builder {
     type SnapshotData = Checkpoint;
 
-    async fn build_snapshot(
-        &mut self,
-    ) -> io::Result<Snapshot<crate::types::LeaderId, u64, NodeAddress, Checkpoint>> {
+    async fn build_snapshot(&mut self) -> io::Result<Snapshot<crate::types::LeaderId, u64, NodeAddress, Checkpoint>> {
         let stores = self.stores.clone();
-        let made = tokio::task::spawn_blocking(move || {
-            stores.make_checkpoint().inspect_err(|fault| stores.fail(fault))
-        });
+        let made =
+            tokio::task::spawn_blocking(move || stores.make_checkpoint().inspect_err(|fault| stores.fail(fault)));
         let made = made.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
         let (meta, snapshot) = made.ok_or_else(|| io::Error::other("there is no state to make a checkpoint of"))?;
         Ok(Snapshot { meta, snapshot })

@@ -8,12 +8,10 @@
 //! the payload: nothing (blank), the bytes of a [`talon_core::Proposal`] (normal), or a JSON document (membership).
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Buf, BufMut, Bytes};
 use openraft::vote::leader_id_std;
 use serde::{Deserialize, Serialize};
-use talon_core::{Fault, Proposal};
 
 /// The version of an entry's layout that this build writes; it reads up to this one.
 pub const ENTRY_FORMAT_VERSION: u8 = 1;
@@ -101,39 +99,22 @@ pub struct Applied {
     pub index: u64,
 }
 
-/// A proposal as an entry carries it: its bytes, encoded once, and on the node that proposed it what they were made of.
-/// Cheap to clone. Prints no keys or values.
+/// A proposal as an entry carries it: its bytes, encoded once, and read when it is applied. (What the node that proposed it needs to
+/// answer, it keeps itself; see `pending.rs`.) Cheap to clone. Prints no keys or values.
 #[derive(Clone)]
 pub struct ProposalEntry {
     bytes: Bytes,
-    /// Shared by all clones, so that the clone in the log's memory lets go of the clients' read buffers when the entry
-    /// has been applied.
-    decoded: Option<Arc<Mutex<Option<Proposal>>>>,
 }
 
 impl ProposalEntry {
-    /// Encodes a proposal and keeps it for [`ProposalEntry::take_proposal`].
-    pub fn new(proposal: Proposal) -> ProposalEntry {
-        ProposalEntry { bytes: proposal.encode(), decoded: Some(Arc::new(Mutex::new(Some(proposal)))) }
-    }
-
-    /// From the bytes that came from the disk or a peer; they are looked at when the entry is applied.
+    /// From an encoded [`talon_core::Proposal`].
     pub fn from_bytes(bytes: Bytes) -> ProposalEntry {
-        ProposalEntry { bytes, decoded: None }
+        ProposalEntry { bytes }
     }
 
     /// The encoded proposal.
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
-    }
-
-    /// The proposal: the one it was made from if nobody has taken it yet, else decoded from the bytes.
-    ///
-    /// # Errors
-    /// A [`Fault`] if the bytes cannot be read: the node must stop.
-    pub fn take_proposal(&self) -> Result<Proposal, Fault> {
-        let kept = self.decoded.as_ref().and_then(|cell| cell.lock().unwrap_or_else(PoisonError::into_inner).take());
-        kept.map_or_else(|| Proposal::decode(self.bytes.clone()), Ok)
     }
 }
 
@@ -289,18 +270,11 @@ mod tests {
             log_id: log_id(u64::MAX, 5),
             payload: Payload::Membership(Membership::new(joint, nodes).unwrap()),
         });
-        let proposal = Proposal { stamp_ms: 17, seed: 4, calls: Vec::new() };
-        round_trip(Entry { log_id: log_id(1, u64::MAX), payload: Payload::Normal(ProposalEntry::new(proposal)) });
-    }
-
-    #[test]
-    fn a_proposal_is_taken_once_and_decoded_after_that() {
-        let entry = ProposalEntry::new(Proposal { stamp_ms: 17, seed: 4, calls: Vec::new() });
-        let clone = entry.clone();
-        assert_eq!(entry.take_proposal().unwrap().stamp_ms, 17);
-        assert!(clone.decoded.as_ref().unwrap().lock().unwrap().is_none(), "the clone has let go, too");
-        assert_eq!(clone.take_proposal().unwrap().seed, 4);
-        assert!(ProposalEntry::from_bytes(Bytes::from_static(b"\xFF")).take_proposal().is_err());
+        let proposal = talon_core::Proposal { stamp_ms: 17, seed: 4, calls: Vec::new() };
+        round_trip(Entry {
+            log_id: log_id(1, u64::MAX),
+            payload: Payload::Normal(ProposalEntry::from_bytes(proposal.encode())),
+        });
     }
 
     #[test]

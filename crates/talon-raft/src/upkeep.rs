@@ -19,6 +19,10 @@ const PURGE_INTERVAL: Duration = Duration::from_millis(250);
 const PURGE_KEYS_MAX: i64 = 1000;
 /// How often the log's size is looked at.
 const LOG_INTERVAL: Duration = Duration::from_millis(500);
+/// How often the clock is compared.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a leader's clock may be wrong before it hands over, ms. Long, so that two wrong clocks do not toss leadership about.
+const WRONG_CLOCK_MS_MAX: u64 = 20_000;
 /// How often lost calls are looked for.
 const GIVE_UP_INTERVAL: Duration = Duration::from_millis(100);
 /// How long after the loss of leadership a call may still turn out to be applied, ms.
@@ -116,6 +120,32 @@ fn purgeable(inner: &Inner, checkpoint_index: Option<u64>) -> Option<u64> {
     let worth_it = inner.log.entry_bytes_from(purged).saturating_sub(inner.log.entry_bytes_from(index))
         >= inner.settings.log_bytes_before_checkpoint / 4;
     (index > purged && worth_it).then_some(index)
+}
+
+/// A leader whose wall clock differs too much from the voters' median says so, and prefers that another node leads. Its stamps follow
+/// the median all the same.
+pub(crate) async fn mind_the_clock(inner: Arc<Inner>) {
+    let mut wrong_since_ms = None;
+    loop {
+        tokio::time::sleep(CLOCK_INTERVAL).await;
+        let max_ms = i64::try_from(inner.settings.clock_skew_ms_max).unwrap_or(i64::MAX);
+        let offset_ms = inner.time.offset_ms().filter(|offset_ms| offset_ms.abs() > max_ms);
+        let (Some(offset_ms), Some(_)) = (offset_ms, leading_clock(&inner)) else {
+            wrong_since_ms = None;
+            continue;
+        };
+        let now_ms = inner.time.monotonic_ms();
+        let since_ms = *wrong_since_ms.get_or_insert(now_ms);
+        tracing::warn!(offset_ms, max_ms, "this machine's clock differs from the other voters' clocks");
+        if now_ms.saturating_sub(since_ms) < WRONG_CLOCK_MS_MAX {
+            continue;
+        }
+        wrong_since_ms = None;
+        match inner.transfer_leadership(None).await {
+            Ok(()) => tracing::warn!("handed leadership over because of the clock"),
+            Err(error) => tracing::warn!(%error, "leadership was not handed over"),
+        }
+    }
 }
 
 /// Answers those whose calls were appended and will perhaps never be known to be applied.

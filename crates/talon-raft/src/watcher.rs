@@ -41,11 +41,7 @@ pub(crate) fn first_status(settings: &Settings) -> Status {
 }
 
 /// Runs for as long as the node does.
-pub(crate) async fn run(
-    inner: Arc<Inner>,
-    leadership: watch::Sender<Leadership>,
-    status: watch::Sender<Arc<Status>>,
-) {
+pub(crate) async fn run(inner: Arc<Inner>, leadership: watch::Sender<Leadership>, status: watch::Sender<Arc<Status>>) {
     let mut metrics = inner.raft.metrics();
     let mut serving = false;
     loop {
@@ -90,8 +86,7 @@ fn allow_elections(inner: &Inner, seen: &Metrics) {
 
 fn judge(inner: &Inner, seen: &Metrics) -> Leadership {
     let membership = seen.membership_config.membership();
-    let sets: Vec<Vec<u64>> =
-        membership.get_joint_config().iter().map(|set| set.iter().copied().collect()).collect();
+    let sets: Vec<Vec<u64>> = membership.get_joint_config().iter().map(|set| set.iter().copied().collect()).collect();
     let mut voters: Vec<u64> = membership.voter_ids().collect();
     voters.sort_unstable();
     voters.dedup();

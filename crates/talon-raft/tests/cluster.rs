@@ -27,15 +27,21 @@ struct Cluster {
     folder: tempfile::TempDir,
     peers: BTreeMap<u64, NodeAddress>,
     nodes: BTreeMap<u64, Arc<Node>>,
+    /// How much the log grows before a checkpoint is made.
+    log_bytes: u64,
 }
 
 impl Cluster {
     async fn start(count: u64) -> Cluster {
+        Cluster::start_with_log(count, 256 << 20).await
+    }
+
+    async fn start_with_log(count: u64, log_bytes: u64) -> Cluster {
         let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
         let ports = free_ports(count as usize);
         let peers = (1..=count).zip(ports).map(|(id, port)| (id, address(port))).collect();
         let folder = tempfile::tempdir().expect("a folder");
-        let mut cluster = Cluster { folder, peers, nodes: BTreeMap::new() };
+        let mut cluster = Cluster { folder, peers, nodes: BTreeMap::new(), log_bytes };
         for id in 1..=count {
             cluster.start_node(id).await;
         }
@@ -49,6 +55,9 @@ impl Cluster {
         settings.cluster_secret = "sesame".into();
         settings.peers = self.peers.clone();
         settings.memory_bytes = 32 << 20;
+        settings.log_bytes_before_checkpoint = self.log_bytes;
+        settings.log_bytes_max = 4 * self.log_bytes;
+        settings.log_segment_bytes = 1 << 20;
         settings
     }
 
@@ -135,8 +144,7 @@ async fn three_nodes_form_a_cluster_and_answer() -> Anyhow {
     let (leader_id, leader) = cluster.leader().await;
     assert_eq!(leader_id, 1, "the first node forms the cluster and leads it");
     let replies = run(&leader, &["SET a 1", "GET a", "INCR a", "GET a", "DEL a", "GET a"]).await;
-    let expected =
-        [Ok(Reply::Ok), bulk("1"), Ok(Reply::Integer(2)), bulk("2"), Ok(Reply::Integer(1)), Ok(Reply::Null)];
+    let expected = [Ok(Reply::Ok), bulk("1"), Ok(Reply::Integer(2)), bulk("2"), Ok(Reply::Integer(1)), Ok(Reply::Null)];
     assert_eq!(replies, expected);
     assert_eq!(run_one(&leader, "SET b x").await, Ok(Reply::Ok));
     assert_eq!(run_one(&leader, "GET b").await, bulk("x"));
@@ -271,11 +279,58 @@ async fn a_wiped_node_and_a_new_one_get_a_checkpoint() -> Anyhow {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_too_far_behind_for_the_log_gets_a_checkpoint_while_writes_go_on() -> Anyhow {
+    let mut cluster = Cluster::start_with_log(3, 1 << 20).await;
+    let (_, leader) = cluster.leader().await;
+    let value = "x".repeat(50_000);
+    cluster.stop_node(2).await;
+    for n in 0..200 {
+        assert_eq!(run_one(&leader, &format!("SET big{n} {value} EX 1000")).await, Ok(Reply::Ok));
+    }
+    until("the log is purged", || async { leader.status().first_log_index > 100 }).await;
+    let writing = {
+        let (leader, value) = (leader.clone(), value.clone());
+        tokio::spawn(async move {
+            for n in 0..200 {
+                assert_eq!(run_one(&leader, &format!("SET more{n} {value}")).await, Ok(Reply::Ok));
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+    };
+    cluster.start_node(2).await;
+    let behind = cluster.nodes[&2].clone();
+    let has_all = || async { run_one(&behind, "DBSIZE").await == Ok(Reply::Integer(400)) };
+    until("it has caught up", has_all).await;
+    writing.await?;
+    all_equal(&cluster).await?;
+
+    // The same for one that has lost its disk; and what was installed survives a restart of everybody.
+    cluster.stop_node(3).await;
+    std::fs::remove_dir_all(cluster.data(3))?;
+    cluster.start_node(3).await;
+    let wiped = cluster.nodes[&3].clone();
+    until("the wiped node serves", || async { wiped.status().serving }).await;
+    until("it has the data", || async { run_one(&wiped, "DBSIZE").await == Ok(Reply::Integer(400)) }).await;
+    all_equal(&cluster).await?;
+    drop((leader, behind, wiped));
+    for id in 1..=3 {
+        cluster.stop_node(id).await;
+    }
+    for id in 1..=3 {
+        cluster.start_node(id).await;
+    }
+    let (_, leader) = cluster.leader().await;
+    assert_eq!(run_one(&leader, "DBSIZE").await, Ok(Reply::Integer(400)));
+    assert_eq!(run_one(&leader, "SET last 1").await, Ok(Reply::Ok));
+    all_equal(&cluster).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_nodes_stop_and_start_again() -> Anyhow {
     let mut cluster = Cluster::start(3).await;
     let (_, leader) = cluster.leader().await;
     for n in 0..50 {
-        assert_eq!(run_one(&leader, &format!("INCRBY sum {n}")).await.is_ok(), true);
+        assert!(run_one(&leader, &format!("INCRBY sum {n}")).await.is_ok());
     }
     drop(leader);
     for id in 1..=3 {

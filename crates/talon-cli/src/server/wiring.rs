@@ -248,6 +248,7 @@ fn raft_settings(resolved: &Resolved, accept_clock_jump: bool) -> talon_raft::Se
         election_timeout_ms_min: settings.election_timeout_ms_min,
         election_timeout_ms_max: settings.election_timeout_ms_max,
         heartbeat_ms: settings.heartbeat_ms,
+        clock_skew_ms_max: settings.clock_skew_ms_max,
         clock_jump_ms_max: if accept_clock_jump { u64::MAX } else { settings.clock_jump_ms_max },
         memory_bytes: settings.memory_bytes,
         log_segment_bytes: settings.log_segment_bytes,

@@ -124,9 +124,13 @@ pub struct Settings {
     #[arg(long, env = "TALON_HOLD_MS_MAX", default_value_t = 5_000)]
     pub hold_ms_max: u64,
 
+    /// By how much a leader's clock may differ from the voters' median before it hands leadership over.
+    #[arg(long, env = "TALON_CLOCK_SKEW_MS_MAX", default_value_t = 500)]
+    pub clock_skew_ms_max: u64,
+
     /// A start is refused when the wall clock is further than this past the stored clock of a node that is alone
-    /// (a day).
-    #[arg(long, env = "TALON_CLOCK_JUMP_MS_MAX", default_value_t = 24 * 3_600_000)]
+    /// (366 days; 0: never).
+    #[arg(long, env = "TALON_CLOCK_JUMP_MS_MAX", default_value_t = 366 * 24 * 3_600_000)]
     pub clock_jump_ms_max: u64,
 
     /// The shortest time without word from a leader after which a follower campaigns.

@@ -242,7 +242,9 @@ impl NetStreamAppend<TypeConfig> for Peer {
         option: RPCOption,
     ) -> std::pin::Pin<
         Box<
-            dyn Future<Output = Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Error>>, Error>> + Send + 's,
+            dyn Future<Output = Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Error>>, Error>>
+                + Send
+                + 's,
         >,
     >
     where
@@ -368,9 +370,7 @@ impl NetSnapshot<TypeConfig> for Peer {
         let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
         let mut client = self.client()?;
         let sending = client.checkpoint(self.link.request(outgoing));
-        let idle = async {
-            while tokio::time::timeout(CHECKPOINT_SILENCE_MAX, progress.notified()).await.is_ok() {}
-        };
+        let idle = async { while tokio::time::timeout(CHECKPOINT_SILENCE_MAX, progress.notified()).await.is_ok() {} };
         let reply = tokio::select! {
             reply = sending => reply.map_err(|status| failed(&status))?.into_inner(),
             closed = cancel => return Err(closed.into()),

@@ -23,7 +23,11 @@ impl<I> Cut<I> {
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Cut<I> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         // Whoever serves a connection always waits to read from it, so this wakes it.
         if self.ended.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
