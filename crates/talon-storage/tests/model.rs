@@ -104,7 +104,7 @@ fn check(view: &dyn View, model: &Model) {
 /// How an engine is closed and opened again.
 trait Restart {
     fn restart(&mut self, seed: u64) -> Arc<dyn Engine>;
-    fn from_checkpoint(&self, folder: &Path) -> Arc<dyn Engine>;
+    fn at_checkpoint(&self, folder: &Path) -> Arc<dyn Engine>;
 }
 
 fn run(steps: &[Step], restart: &mut dyn Restart, lossy: bool) {
@@ -133,7 +133,7 @@ fn run(steps: &[Step], restart: &mut dyn Restart, lossy: bool) {
             Step::Checkpoint => {
                 let target = folder.path().join(number.to_string());
                 engine.checkpoint(&target).unwrap();
-                check(&*restart.from_checkpoint(&target).view().unwrap(), &model);
+                check(&*restart.at_checkpoint(&target).view().unwrap(), &model);
                 check(&*talon_storage::open_checkpoint(&target).unwrap().view().unwrap(), &model);
             }
             Step::Restart(seed) => {
@@ -173,7 +173,7 @@ impl Restart for Rocks {
         Arc::new(RocksEngine::open(self.0.path(), &RocksSettings::default()).unwrap())
     }
 
-    fn from_checkpoint(&self, folder: &Path) -> Arc<dyn Engine> {
+    fn at_checkpoint(&self, folder: &Path) -> Arc<dyn Engine> {
         Arc::new(RocksEngine::open(folder, &RocksSettings::default()).unwrap())
     }
 }
@@ -187,7 +187,7 @@ impl Restart for Memory {
         Arc::new(self.0.clone())
     }
 
-    fn from_checkpoint(&self, folder: &Path) -> Arc<dyn Engine> {
+    fn at_checkpoint(&self, folder: &Path) -> Arc<dyn Engine> {
         Arc::new(MemoryEngine::from_checkpoint(folder).unwrap())
     }
 }
