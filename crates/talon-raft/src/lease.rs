@@ -71,8 +71,12 @@ impl LeaseGuard {
             return false;
         }
         let relied_on_ms = self.lease_ms * RELIED_ON_PERCENT / 100;
-        // Of a joint membership, each set needs its own majority.
+        // Of a joint membership, each set needs its own majority. A leader that is being removed has none to rely on: openraft hands its
+        // leadership over by itself, inside the lease.
         voter_sets.iter().all(|set| {
+            if !set.contains(&own_id) {
+                return false;
+            }
             let fresh = set.iter().filter(|id| {
                 **id == own_id
                     || state.sent_ms.get(id).is_some_and(|sent_ms| now_ms.saturating_sub(*sent_ms) < relied_on_ms)
@@ -113,6 +117,15 @@ mod tests {
         assert!(!guard.holds(5, &[vec![1, 2, 3], vec![1, 4, 5]], 1, 200));
         guard.acknowledged(4, 5, 100);
         assert!(guard.holds(5, &[vec![1, 2, 3], vec![1, 4, 5]], 1, 200));
+    }
+
+    #[test]
+    fn a_leader_that_is_being_removed_has_no_lease() {
+        let guard = LeaseGuard::new(1000);
+        guard.acknowledged(2, 5, 100);
+        guard.acknowledged(3, 5, 100);
+        assert!(!guard.holds(5, &[vec![1, 2, 3], vec![2, 3]], 1, 200));
+        assert!(!guard.holds(5, &[vec![2, 3]], 1, 200));
     }
 
     #[test]

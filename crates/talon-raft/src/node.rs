@@ -1,6 +1,6 @@
 //! The node: everything wired together, started, and ended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ use crate::settings::Settings;
 use crate::state::{StateMachine, Stores};
 use crate::timekeeper::Timekeeper;
 use crate::transport::{Cut, Gate, Link, MESSAGE_BYTES_MAX, Network, RaftService, Received};
-use crate::types::{LogId, NodeAddress, TypeConfig};
+use crate::types::{NodeAddress, TypeConfig};
 use crate::{upkeep, watcher};
 
 /// How long a stream with unanswered requests may be silent, ms.
@@ -131,12 +131,15 @@ pub(crate) struct WatchOver {
 }
 
 impl WatchOver {
-    /// Why this node must not campaign now.
-    pub fn why_no_campaign(&self) -> Option<&'static str> {
-        if self.joining.load(Ordering::Acquire) {
-            return Some("this node has not caught up with the cluster it joined");
+    /// This node belongs to a cluster now.
+    fn belong(&self, cluster_id: &str, joining: bool) -> Result<(), HomeError> {
+        self.home.save(self.node_id, cluster_id, joining)?;
+        self.joining.store(joining, Ordering::Release);
+        if let Some(link) = self.link.get() {
+            link.set_cluster_id(cluster_id);
         }
-        (self.time.monotonic_ms() < self.quiet_until_ms).then_some("this node has just been restarted")
+        tracing::info!(cluster_id, joining, "this node belongs to a cluster now");
+        Ok(())
     }
 
     /// It holds what the cluster had committed: it may vote from now on.
@@ -151,22 +154,18 @@ impl WatchOver {
 
 impl Gate for WatchOver {
     fn join(&self, cluster_id: &str) -> Result<(), String> {
-        self.home.save(self.node_id, cluster_id, true).map_err(|error| error.to_string())?;
-        self.joining.store(true, Ordering::Release);
-        if let Some(link) = self.link.get() {
-            link.set_cluster_id(cluster_id);
-        }
-        tracing::info!(cluster_id, "this node belongs to a cluster now");
-        Ok(())
+        self.belong(cluster_id, true).map_err(|error| error.to_string())
     }
 
-    fn why_no_vote(&self, last_log_id: Option<&LogId>) -> Option<&'static str> {
-        // A cluster that is just being formed has nothing that a vote could lose.
-        let forming = last_log_id.is_none_or(|last| last.index == 0);
-        if forming && self.joining.load(Ordering::Acquire) {
-            return None;
+    fn found(&self, cluster_id: &str) -> Result<(), String> {
+        self.belong(cluster_id, false).map_err(|error| error.to_string())
+    }
+
+    fn why_no_vote(&self) -> Option<&'static str> {
+        if self.joining.load(Ordering::Acquire) {
+            return Some("this node has not caught up with the cluster it joined");
         }
-        self.why_no_campaign()
+        (self.time.monotonic_ms() < self.quiet_until_ms).then_some("this node has just been restarted")
     }
 
     fn heard(&self, received: Received) {
@@ -420,7 +419,9 @@ async fn listen(
     Ok(())
 }
 
-/// The first start: the node with the lowest number forms the cluster, once all the others have said that they belong to none.
+/// The first start: the node with the lowest number forms the cluster, once all the others have said that they belong to none. The others
+/// become founders first: a founder may vote at once, for it cannot have forgotten anything. Whoever comes with an empty disk later
+/// may have been a voter, and has to catch up first.
 async fn form(inner: Arc<Inner>, network: Network, identity: Option<Identity>) {
     let settings = &inner.settings;
     let forms = match &identity {
@@ -431,41 +432,51 @@ async fn form(inner: Arc<Inner>, network: Network, identity: Option<Identity>) {
     if !forms || settings.peers.first_key_value().map(|(id, _)| *id) != Some(settings.node_id) {
         return;
     }
-    let others: BTreeMap<u64, NodeAddress> =
-        settings.peers.iter().filter(|(id, _)| **id != settings.node_id).map(|(id, a)| (*id, a.clone())).collect();
-    let mut missing: BTreeSet<u64> = others.keys().copied().collect();
-    let own_cluster_id = identity.map(|identity| identity.cluster_id).filter(|id| !id.is_empty());
-    while !missing.is_empty() {
-        for id in missing.clone() {
-            let Some(address) = others.get(&id) else { continue };
-            match network.hello(id, address).await {
-                Ok(reply) if reply.node_id != id => {
-                    tracing::error!(id, found = reply.node_id, %address, "another node answers there: check the peers setting");
-                }
-                Ok(reply) if reply.cluster_id.is_empty() || Some(&reply.cluster_id) == own_cluster_id.as_ref() => {
-                    missing.remove(&id);
-                }
-                Ok(reply) => {
-                    tracing::info!(cluster_id = reply.cluster_id, "there is a cluster already; waiting for its leader");
-                    return;
-                }
-                Err(status) => tracing::debug!(id, message = status.message(), "a peer does not answer yet"),
-            }
-        }
-        if !inner.link.cluster_id().is_empty() && own_cluster_id.is_none() {
-            return;
-        }
-        tokio::time::sleep(HELLO_INTERVAL).await;
-    }
-    let cluster_id = own_cluster_id.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
-    let begun = inner.watch_over.home.save(settings.node_id, &cluster_id, false);
-    if let Err(error) = begun {
+    let begun = identity.map(|identity| identity.cluster_id).filter(|id| !id.is_empty());
+    let Some(()) = ask_all(&inner, &network, begun.as_deref(), "").await else { return };
+    let cluster_id = begun.clone().unwrap_or_else(|| format!("{:032x}", rand::random::<u128>()));
+    if begun.is_none()
+        && let Err(error) = inner.watch_over.belong(&cluster_id, false)
+    {
         inner.stores.fail(&talon_core::Fault(error.to_string()));
         return;
     }
-    inner.link.set_cluster_id(&cluster_id);
+    let Some(()) = ask_all(&inner, &network, Some(&cluster_id), &cluster_id).await else { return };
     match inner.raft.initialize(settings.peers.clone()).await {
         Ok(()) => tracing::info!(cluster_id, nodes = settings.peers.len(), "formed a cluster"),
         Err(error) => tracing::error!(%error, "the cluster was not formed"),
+    }
+}
+
+/// Asks every other peer until all have answered that they belong to no cluster, or to `own`; with `found`, makes them its founders.
+/// `None`: there is another cluster, and this node waits for its leader.
+async fn ask_all(inner: &Inner, network: &Network, own: Option<&str>, found: &str) -> Option<()> {
+    let settings = &inner.settings;
+    let mut missing: BTreeMap<u64, NodeAddress> =
+        settings.peers.iter().filter(|(id, _)| **id != settings.node_id).map(|(id, a)| (*id, a.clone())).collect();
+    loop {
+        for (id, address) in missing.clone() {
+            match network.hello(id, &address, found).await {
+                Ok(reply) if reply.node_id != id => {
+                    tracing::error!(id, found = reply.node_id, %address, "another node answers there: check the peers setting");
+                }
+                Ok(reply) if reply.cluster_id == found || Some(reply.cluster_id.as_str()) == own => {
+                    missing.remove(&id);
+                }
+                Ok(reply) if !reply.cluster_id.is_empty() => {
+                    tracing::info!(cluster_id = reply.cluster_id, "there is a cluster already; waiting for its leader");
+                    return None;
+                }
+                Ok(_) => {}
+                Err(status) => tracing::debug!(id, message = status.message(), "a peer does not answer yet"),
+            }
+        }
+        if missing.is_empty() {
+            return Some(());
+        }
+        if own.is_none() && !inner.link.cluster_id().is_empty() {
+            return None;
+        }
+        tokio::time::sleep(HELLO_INTERVAL).await;
     }
 }

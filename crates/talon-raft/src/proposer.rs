@@ -137,7 +137,7 @@ impl Proposer {
                     Leadership::Unsettled | Leadership::Nobody => {}
                 }
             }
-            self.expire();
+            self.expire(if matches!(now, Leadership::Leading { .. }) { &Denied::Busy } else { &Denied::NoLeader });
             self.in_flight.store(in_flight.len(), Ordering::Release);
             let held = !self.queue().is_empty() && in_flight.len() < IN_FLIGHT_MAX;
             tokio::select! {
@@ -171,7 +171,7 @@ impl Proposer {
     }
 
     /// Denies what was held too long.
-    fn expire(&self) {
+    fn expire(&self, denied: &Denied) {
         let now_ms = self.time.monotonic_ms();
         let late: Vec<Ticket> = {
             let mut queue = self.queue();
@@ -182,7 +182,7 @@ impl Proposer {
             *queue = held;
             late.into()
         };
-        late.into_iter().for_each(|ticket| ticket.deny(&Denied::NoLeader));
+        late.into_iter().for_each(|ticket| ticket.deny(denied));
     }
 
     /// Hands an entry to raft; `None` if this node may not stamp any more.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::leadership::Leadership;
 use crate::node::Inner;
 use crate::settings::Settings;
+use crate::transport::Gate;
 use crate::types::TypeConfig;
 
 /// How often it looks, even if raft reports nothing: ages grow by themselves.
@@ -81,7 +82,7 @@ fn allow_elections(inner: &Inner, seen: &Metrics) {
     {
         inner.stores.fail(&talon_core::Fault(error.to_string()));
     }
-    inner.raft.runtime_config().elect(watch_over.why_no_campaign().is_none());
+    inner.raft.runtime_config().elect(watch_over.why_no_vote().is_none());
 }
 
 fn judge(inner: &Inner, seen: &Metrics) -> Leadership {

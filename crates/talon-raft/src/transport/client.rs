@@ -66,13 +66,14 @@ impl Network {
         Peer { id, link: self.link.clone(), channel }
     }
 
-    /// Asks a peer whether there is a cluster already.
+    /// Asks a peer whether there is a cluster already; with a cluster id, makes it a founder of that cluster if it is part of none.
     ///
     /// # Errors
     /// If it does not answer.
-    pub async fn hello(&self, id: u64, node: &NodeAddress) -> Result<v1::HelloReply, Status> {
+    pub async fn hello(&self, id: u64, node: &NodeAddress, found: &str) -> Result<v1::HelloReply, Status> {
         let peer = self.peer(id, node, Purpose::Heartbeat);
-        let request = peer.link.request(v1::HelloRequest { node_id: peer.link.node_id });
+        let message = v1::HelloRequest { node_id: peer.link.node_id, found_cluster_id: found.to_owned() };
+        let request = peer.link.request(message);
         let mut client = peer.client().map_err(|error| Status::unavailable(error.to_string()))?;
         let answer = tokio::time::timeout(2 * CONNECT_TIMEOUT, client.hello(request)).await;
         answer.map_err(|_| Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)

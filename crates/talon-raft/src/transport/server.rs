@@ -16,7 +16,7 @@ use super::Link;
 use super::convert::{entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 use crate::checkpoint::Incoming;
 use crate::state::{StateMachine, Stores};
-use crate::types::{DecodeError, LogId, TypeConfig, Vote};
+use crate::types::{DecodeError, TypeConfig, Vote};
 
 /// What the node wants to know of, and decide about, what arrives.
 pub trait Gate: Send + Sync + 'static {
@@ -25,8 +25,13 @@ pub trait Gate: Send + Sync + 'static {
     /// # Errors
     /// Why it cannot join.
     fn join(&self, cluster_id: &str) -> Result<(), String>;
-    /// Why this node must not vote now for a candidate whose log ends at `last_log_id`; `None` = it may.
-    fn why_no_vote(&self, last_log_id: Option<&LogId>) -> Option<&'static str>;
+    /// A cluster is about to be formed with this node, which does not belong to one yet.
+    ///
+    /// # Errors
+    /// Why not.
+    fn found(&self, cluster_id: &str) -> Result<(), String>;
+    /// Why this node must neither vote nor campaign now; `None` = it may.
+    fn why_no_vote(&self) -> Option<&'static str>;
     /// A leader was heard and accepted; it had committed up to here.
     fn heard(&self, received: Received);
 }
@@ -138,6 +143,10 @@ fn append_from_wire(message: v1::AppendRequest) -> Result<AppendEntriesRequest<T
 impl v1::raft_server::Raft for RaftService {
     async fn hello(&self, request: Request<v1::HelloRequest>) -> Result<Response<v1::HelloReply>, Status> {
         self.link.admit(request.metadata())?;
+        let found_cluster_id = request.into_inner().found_cluster_id;
+        if !found_cluster_id.is_empty() && self.link.cluster_id().is_empty() {
+            self.gate.found(&found_cluster_id).map_err(Status::failed_precondition)?;
+        }
         Ok(Response::new(v1::HelloReply { node_id: self.link.node_id, cluster_id: self.link.cluster_id() }))
     }
 
@@ -190,7 +199,7 @@ impl v1::raft_server::Raft for RaftService {
         let message = request.into_inner();
         self.link.time.hear(from, message.wall_ms);
         let last_log_id = message.last_log_id.map(log_id_from_wire);
-        if let Some(why) = self.gate.why_no_vote(last_log_id.as_ref()) {
+        if let Some(why) = self.gate.why_no_vote() {
             return Err(Status::failed_precondition(why));
         }
         let rpc = VoteRequest {
@@ -215,7 +224,7 @@ impl v1::raft_server::Raft for RaftService {
         self.admit(&request)?;
         let message = request.into_inner();
         let last_log_id = message.last_log_id.map(log_id_from_wire);
-        if let Some(why) = self.gate.why_no_vote(last_log_id.as_ref()) {
+        if let Some(why) = self.gate.why_no_vote() {
             return Ok(Response::new(v1::TransferLeaderReply { refused: why.to_owned() }));
         }
         let from_leader = vote_from_wire(message.from_leader).map_err(undecodable)?;
