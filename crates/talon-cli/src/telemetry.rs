@@ -13,8 +13,7 @@ use crate::settings::{LogFormat, SettingsError};
 /// # Errors
 /// If the filters in `level` do not parse.
 pub fn start(format: LogFormat, level: &str) -> Result<(), SettingsError> {
-    let filter = EnvFilter::try_new(quietened(level))
-        .map_err(|error| SettingsError(format!("log_level: `{level}`: {error}")))?;
+    let filter = filter(level)?;
     // A log line that cannot be written (the reader of a pipe is gone) must not end the node: the layer would report it
     // with a macro that panics then.
     let subscriber =
@@ -29,8 +28,8 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), SettingsError> {
 fn filter(level: &str) -> Result<EnvFilter, SettingsError> {
     let wrong = |why: &str| SettingsError(format!("log_level: `{level}`: {why}"));
     // A misspelt level would be taken for the name of a module, and nothing else would be shown.
-    let bare = level.split(',').map(str::trim).filter(|word| !word.contains(['=', '[']));
-    if let Some(word) = bare.clone().find(|word| word.parse::<LevelFilter>().is_err()) {
+    let mut bare = level.split(',').map(str::trim).filter(|word| !word.contains(['=', '[']));
+    if let Some(word) = bare.find(|word| word.is_empty() || word.parse::<LevelFilter>().is_err()) {
         return Err(wrong(&format!("`{word}` is not off, error, warn, info, debug or trace, and no `module=level`")));
     }
     EnvFilter::try_new(quietened(level)).map_err(|error| wrong(&error.to_string()))
