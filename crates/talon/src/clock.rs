@@ -10,6 +10,28 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 
 /// Where time comes from. An argument, so that tests and simulations can hand out their own.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// struct Still;
+///
+/// impl talon::Clock for Still {
+///     fn wall_ms(&self) -> u64 {
+///         1_700_000_000_000
+///     }
+///     fn monotonic_ns(&self) -> u64 {
+///         0
+///     }
+/// }
+///
+/// # let folder = tempfile::tempdir()?;
+/// let settings = talon::Settings { clock: Arc::new(Still), ..Default::default() };
+/// let kv = talon::Talon::open_with(folder.path(), settings)?.kv()?;
+/// kv.set(b"k", b"v", Some(10))?;
+/// assert_eq!(kv.pttl(b"k")?, Some(10_000));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Clock: Send + Sync + 'static {
     /// The wall clock, Unix ms. It may jump.
     fn wall_ms(&self) -> u64;

@@ -15,7 +15,8 @@ use crate::cleaner::TtlCleaner;
 use crate::clock::{Clock, LeaderClock, SystemClock};
 use crate::committer::{Committer, Pending};
 use crate::error::Error;
-use crate::kv::{Kv, KvRead};
+use crate::kv::Kv;
+use crate::kv_read::KvRead;
 use crate::machine::{Machine, OpenError};
 use crate::view::{ReadOutcome, ReadView};
 
@@ -105,6 +106,18 @@ impl fmt::Debug for Settings {
 #[derive(Clone)]
 pub struct Talon {
     pub(crate) inner: Arc<Inner>,
+}
+
+impl fmt::Debug for Talon {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(out)
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Talon").field("folder_id", &self.folder_id).finish_non_exhaustive()
+    }
 }
 
 pub(crate) struct Inner {
@@ -198,13 +211,30 @@ impl Talon {
 
     /// Removes what has expired, now; says how many keys that were.
     ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// let db = talon::Talon::open(folder.path())?;
+    /// assert_eq!(db.purge_expired()?, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// [`Error::Fault`] if the storage failed.
     pub fn purge_expired(&self) -> Result<u64, Error> {
         crate::cleaner::purge(&self.inner, || true)
     }
 
-    /// The state machine below, for who wants to look at it (a state hash, a checkpoint).
+    /// The state machine below, for who wants to look at it (a state hash, a checkpoint as a backup).
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// let db = talon::Talon::open(folder.path().join("data"))?;
+    /// db.kv()?.set(b"k", b"v", None)?;
+    /// db.machine().checkpoint(&folder.path().join("backup"))?;
+    /// let backup = talon::Talon::open(folder.path().join("backup"))?;
+    /// assert!(backup.kv_read()?.exists(b"k")?);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn machine(&self) -> &Machine {
         self.inner.committer.machine()
     }

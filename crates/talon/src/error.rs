@@ -5,6 +5,18 @@ use talon_core::{Fault, Refusal};
 use crate::machine::OpenError;
 
 /// Why the embedded database did not do what was asked.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// let kv = talon::Talon::open(folder.path())?.kv()?;
+/// kv.set(b"k", b"text", None)?;
+/// match kv.incr(b"k") {
+///     Err(talon::Error::Refused(refusal)) => assert!(refusal.line().contains("not an integer")),
+///     other => panic!("{other:?}"),
+/// }
+/// assert!(talon::Talon::open(folder.path()).is_err_and(|error| error.to_string().contains("already open")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder could not be opened: it is open already, damaged, written by a newer Talon, …

@@ -11,6 +11,15 @@ use crate::view::ReadView;
 ///
 /// The digest is XXH3 with 128 bits: it finds what went wrong, it does not stop somebody who means harm.
 ///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// let db = talon::Talon::open(folder.path())?;
+/// db.kv()?.set(b"k", b"v", None)?;
+/// let hash = talon::state_hash(&*db.machine().view()?)?;
+/// assert_eq!((hash.index, hash.rows, hash.digest.len()), (1, 1, 32));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// A [`Fault`] if the storage failed.
 pub fn state_hash(view: &ReadView) -> Result<StateHash, Fault> {

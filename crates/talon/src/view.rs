@@ -16,6 +16,20 @@ use crate::state::AppliedState;
 const NO_EXPIRY: u64 = u64::MAX;
 
 /// A fixed state. Many readers share one.
+///
+/// ```
+/// use talon::ReadOutcome;
+/// use talon_core::{Call, Reply, Request};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let db = talon::Talon::open(folder.path())?;
+/// let view = db.machine().view()?;
+/// db.kv()?.set(b"k", b"v", None)?;
+/// let get = Call::One(Request::parse(b"GET", vec!["k".into()])?);
+/// assert_eq!(view.read(&[get], 0, 0)?, ReadOutcome::Replies(vec![Reply::Null]));
+/// assert_eq!((view.index(), db.machine().view()?.index()), (0, 1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct ReadView {
     engine: Arc<dyn Engine>,
     view: Arc<dyn View>,
@@ -26,6 +40,12 @@ pub struct ReadView {
     expiry_floor_ms: u64,
     /// Seeds for reads that have none of their own.
     seeds: AtomicU64,
+}
+
+impl std::fmt::Debug for ReadView {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("ReadView").field("applied", &self.applied).finish_non_exhaustive()
+    }
 }
 
 /// What reading came to.
