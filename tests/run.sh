@@ -8,7 +8,7 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 case "${1:-}" in
   "") ;;
-  --long) export TALON_TEST_LONG=1 ;;
+  --long) export TALON_LONG=1 ;;
   *) echo "usage: tests/run.sh [--long]" >&2; exit 2 ;;
 esac
 
@@ -22,6 +22,6 @@ say "Building everything. The first time this compiles RocksDB: about 25 minutes
 cargo test --release --workspace --no-run
 # Last, so that the tests that start processes find the binary as a person would build it.
 cargo build --release --bin talon
-say "Running all tests${TALON_TEST_LONG:+, the long rounds in full}"
+say "Running all tests${TALON_LONG:+, the long rounds in full}"
 cargo test --release --workspace --no-fail-fast
 say "All tests passed"
