@@ -9,7 +9,7 @@ use talon_core::{Administer, Database, Role};
 use talon_raft::{Node, NodeAddress};
 use talon_server::{grpc, resp};
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::doors::Door;
@@ -20,6 +20,8 @@ use crate::signals::EndWish;
 
 /// How often it is looked whether a starting node serves, for that may change without a change of the status's version.
 const SERVING_INTERVAL: Duration = Duration::from_millis(50);
+/// A signal that comes sooner after the first is the same wish.
+const INSISTENCE_PAUSE: Duration = Duration::from_secs(1);
 /// How long another node may take to take over leadership when this one goes down.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the front doors may take to answer what is in flight, and raft to end, each.
@@ -55,7 +57,7 @@ pub(super) async fn run(resolved: Resolved, accept_clock_jump: bool) -> Result<E
             // Whoever asks a second time does not want to wait.
             tokio::select! {
                 () = house.end(&node) => {}
-                signal = end_wish.next() => tracing::warn!(signal, "ending at once"),
+                signal = insistence(&mut end_wish) => tracing::warn!(signal, "ending at once"),
             }
             tracing::info!("ended");
             Ok(ExitCode::SUCCESS)
@@ -64,6 +66,18 @@ pub(super) async fn run(resolved: Resolved, accept_clock_jump: bool) -> Result<E
             // After a fault nothing more is written: what is on disk is what this node knows.
             tracing::error!(%error, "this node stops");
             Err(error)
+        }
+    }
+}
+
+/// Waits for a signal that is meant as a second one: a process and its wrapper are often told to end at the same moment, and the
+/// wrapper passes it on.
+async fn insistence(end_wish: &mut EndWish) -> &'static str {
+    let first = Instant::now();
+    loop {
+        let signal = end_wish.next().await;
+        if first.elapsed() >= INSISTENCE_PAUSE {
+            return signal;
         }
     }
 }
