@@ -70,9 +70,17 @@ impl ValueDecoder {
     /// The bytes are no reply.
     pub fn next(&self, buffer: &mut BytesMut) -> Result<Option<Value>, BadReply> {
         // First its length is found, then its bytes are split off and read as slices.
-        let Some(length) = self.skip(buffer, 0, 0)? else { return Ok(None) };
+        let Some(length) = self.frame_length(buffer)? else { return Ok(None) };
         let mut frame = buffer.split_to(length).freeze();
         self.take(&mut frame).map(Some)
+    }
+
+    /// The length in bytes of the complete reply at the beginning of `bytes`; `None` = more bytes have to be read first.
+    ///
+    /// # Errors
+    /// The bytes are no reply.
+    pub fn frame_length(&self, bytes: &[u8]) -> Result<Option<usize>, BadReply> {
+        self.skip(bytes, 0, 0)
     }
 
     /// Where the value at `at` ends.
