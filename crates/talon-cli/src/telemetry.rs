@@ -35,10 +35,10 @@ fn filter(level: &str) -> Result<EnvFilter, SettingsError> {
     EnvFilter::try_new(quietened(level)).map_err(|error| wrong(&error.to_string()))
 }
 
-/// openraft reports each of its steps as `info`, and its debug lines may show what is in an entry; so it only warns unless it is
-/// asked by name.
+/// openraft reports each of its steps as `info`, warns at every attempt to reach a node that is away, and its debug lines may show
+/// what is in an entry; so only its errors are shown unless it is asked by name.
 fn quietened(level: &str) -> String {
-    if level.contains("openraft") { level.to_owned() } else { format!("{level},openraft=warn") }
+    if level.contains("openraft") { level.to_owned() } else { format!("{level},openraft=error") }
 }
 
 #[cfg(test)]
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn openraft_speaks_only_when_asked_by_name() {
-        for (level, filters) in [("debug", "debug,openraft=warn"), ("info,openraft=info", "info,openraft=info")] {
+        for (level, filters) in [("debug", "debug,openraft=error"), ("info,openraft=info", "info,openraft=info")] {
             assert_eq!(quietened(level), filters);
             assert!(filter(level).is_ok());
         }

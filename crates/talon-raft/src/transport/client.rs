@@ -28,6 +28,9 @@ use crate::types::{DecodeError, LogId, NodeAddress, TypeConfig, Vote};
 
 /// How long a connection attempt may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
+/// How long a replication stream that could not be opened waits before it says so. openraft's own backoff begins with the first request
+/// of a stream, and one that is never opened has none: it would be tried again at once, for ever.
+const REOPEN_AFTER: Duration = Duration::from_millis(100);
 /// How much of a stream HTTP/2 lets travel unacknowledged, bytes.
 const WINDOW_BYTES: u32 = 8 << 20;
 /// How long a peer may take over one piece of a checkpoint, or over installing it.
@@ -63,7 +66,7 @@ impl Network {
                 channels.insert((address.clone(), purpose), channel.clone());
             }),
         };
-        Peer { id, link: self.link.clone(), channel }
+        Peer { id, purpose, link: self.link.clone(), channel }
     }
 
     /// Asks a peer whether there is a cluster already; with a cluster id, makes it a founder of that cluster if it is part of none.
@@ -112,6 +115,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 /// One peer.
 pub struct Peer {
     id: u64,
+    purpose: Purpose,
     link: Arc<Link>,
     channel: Result<Channel, String>,
 }
@@ -268,7 +272,12 @@ impl NetStreamAppend<TypeConfig> for Peer {
             });
             let mut client = self.client()?;
             let opening = client.append(self.link.request(outgoing));
-            let replies = self.unary(CONNECT_TIMEOUT.max(option.hard_ttl()), opening).await?;
+            let opened = self.unary(CONNECT_TIMEOUT.max(option.hard_ttl()), opening).await;
+            self.link.reached(self.id, opened.as_ref().map(drop));
+            if opened.is_err() && self.purpose == Purpose::Replication {
+                tokio::time::sleep(REOPEN_AFTER).await;
+            }
+            let replies = opened?;
             let state = (replies, in_flight, self.link.clone(), self.id);
             let replies = futures::stream::try_unfold(Some(state), |state| async {
                 let Some((mut replies, in_flight, link, id)) = state else { return Ok(None) };

@@ -8,7 +8,8 @@ mod convert;
 mod cut;
 mod server;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::{Request, Status};
@@ -33,6 +34,8 @@ pub struct Link {
     pub node_id: u64,
     secret: MetadataValue<Ascii>,
     cluster_id: RwLock<String>,
+    /// Who does not answer: said once, not at every attempt.
+    silent: Mutex<BTreeSet<u64>>,
     /// Where wall clocks are reported to.
     pub time: Arc<Timekeeper>,
     /// Where acknowledgements are reported to.
@@ -57,7 +60,15 @@ impl Link {
         let mut secret: MetadataValue<Ascii> =
             secret.parse().map_err(|_| "cluster_secret must consist of visible ASCII characters".to_owned())?;
         secret.set_sensitive(true);
-        Ok(Link { node_id, secret, cluster_id: RwLock::new(cluster_id), time, lease, silence_ms_max })
+        Ok(Link {
+            node_id,
+            secret,
+            cluster_id: RwLock::new(cluster_id),
+            silent: Mutex::default(),
+            time,
+            lease,
+            silence_ms_max,
+        })
     }
 
     /// The cluster's id; empty until it is known.
@@ -68,6 +79,16 @@ impl Link {
     /// This node now belongs to this cluster.
     pub fn set_cluster_id(&self, cluster_id: &str) {
         cluster_id.clone_into(&mut self.cluster_id.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// How the last attempt to reach a peer ended.
+    fn reached<E: std::fmt::Display>(&self, node_id: u64, result: Result<(), &E>) {
+        let mut silent = self.silent.lock().unwrap_or_else(PoisonError::into_inner);
+        match result {
+            Ok(()) if silent.remove(&node_id) => tracing::info!(node_id, "a node answers again"),
+            Err(error) if silent.insert(node_id) => tracing::warn!(node_id, %error, "a node does not answer"),
+            Ok(()) | Err(_) => {}
+        }
     }
 
     /// A request that shows who asks.
