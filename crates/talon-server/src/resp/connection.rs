@@ -61,6 +61,8 @@ pub(crate) struct Connection<D> {
     demotions: watch::Receiver<u64>,
     /// A demotion was seen and not judged yet.
     demoted: bool,
+    /// This node led at some time since the client connected, so the client takes its answers for the leader's.
+    met_leader: bool,
     /// The server's own; the client's `kill` is its child.
     shutdown: CancellationToken,
     decoder: RequestDecoder,
@@ -92,6 +94,7 @@ impl<D: Database> Connection<D> {
             session,
             demotions,
             demoted: false,
+            met_leader: false,
             shutdown,
             decoder: RequestDecoder::new(),
             input: BytesMut::new(),
@@ -105,6 +108,7 @@ impl<D: Database> Connection<D> {
 
     /// Serves the connection to its end.
     pub async fn run(mut self) {
+        self.met_leader = topology::leads(&self.database.status());
         if let Err(End::Refused) = self.serve().await {
             linger(&mut self.stream).await;
         }
@@ -178,7 +182,8 @@ impl<D: Database> Connection<D> {
             Vec::new()
         } else {
             add(&self.shared.metrics.batches, 1);
-            self.database.execute(calls, Consistency::Default).await
+            let consistency = self.consistency();
+            self.database.execute(calls, consistency).await
         };
         let share = begun.elapsed() / u32::try_from(count).unwrap_or(u32::MAX).max(1);
         if let Some(wait) = self.pipeline.pending_wait() {
@@ -186,6 +191,7 @@ impl<D: Database> Connection<D> {
             self.pipeline.answer_wait(reply);
         }
         let status = self.database.status();
+        self.met_leader |= topology::leads(&status);
         let whole = self.pipeline.encode(outcomes, share, &self.shared, &status, &mut self.output);
         self.session.describe();
         self.client.profile().query_bytes = self.input.len();
@@ -202,6 +208,13 @@ impl<D: Database> Connection<D> {
         };
         self.flush().await?;
         if whole { Ok(()) } else { Err(End::Done) }
+    }
+
+    /// How reads are answered. Between the loss of leadership and the end of this connection there is a moment in which a
+    /// request may still come in: a client that has been talking to the leader must not be given an old state then.
+    fn consistency(&mut self) -> Consistency {
+        self.met_leader |= topology::leads(&self.database.status());
+        if self.met_leader && !self.session.readonly { Consistency::Linearizable } else { Consistency::Default }
     }
 
     async fn wait(&mut self, wait: Wait) -> Reply {
