@@ -18,15 +18,16 @@ const END_TIMEOUT: Duration = Duration::from_secs(30);
 /// Modest memory and threads: several nodes, and several tests, share one machine.
 const FLAGS: &[&str] = &["--memory-bytes", "67108864", "--worker-threads", "2", "--log-level", "info"];
 
-/// The binary under test: `TALON_BIN`, else `release/talon` in the target folder of the running test.
+/// The binary under test: `TALON_BIN`, else `release/talon` in the target folder of the running program.
 ///
 /// # Panics
 /// If it is not there; the message says how to build it.
 pub fn talon_binary() -> PathBuf {
     let path = std::env::var_os("TALON_BIN").map(PathBuf::from).unwrap_or_else(|| {
-        let test = std::env::current_exe().expect("the test's own path");
-        // <target>/<profile>/deps/<test>
-        test.ancestors().nth(3).expect("a target folder").join("release/talon")
+        let program = std::env::current_exe().expect("this program's own path");
+        // A test is <target>/<profile>/deps/<test>, a program <target>/<profile>/<program>.
+        let folder = program.ancestors().skip(1).find(|folder| !folder.ends_with("deps"));
+        folder.and_then(Path::parent).expect("a target folder").join("release/talon")
     });
     assert!(
         path.is_file(),
@@ -132,6 +133,14 @@ impl Node {
         let name = format!("talon node {}", self.id);
         self.process = Some(Process::start(&name, &talon_binary(), &args, &self.log)?);
         Ok(())
+    }
+
+    /// Gives a flag another value, from the next start on.
+    pub fn set_flag(&mut self, flag: &str, value: &str) {
+        match self.flags.iter().position(|known| known == flag) {
+            Some(place) => self.flags[place + 1] = value.to_owned(),
+            None => self.flags.extend([flag.to_owned(), value.to_owned()]),
+        }
     }
 
     /// Its process, if it was started and not ended since.
