@@ -1,0 +1,1 @@
+//! Where Talon means to answer otherwise than Redis 7.0.

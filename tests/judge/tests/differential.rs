@@ -1,0 +1,49 @@
+//! Random sequences of commands, answered by Talon as by redis-server. `TALON_LONG=1` carries out many more seeds,
+//! `TALON_SEED=n` only that one.
+
+use std::time::{Duration, Instant};
+
+use talon_judge::pair::as_script;
+use talon_judge::{Pair, generate, is_long, shrink};
+use talon_tests_support::{Cluster, RedisServer};
+
+/// How long the long run goes on with new seeds.
+const LONG_RUN: Duration = Duration::from_secs(600);
+
+fn judge(nodes: u16, seeds: std::ops::Range<u64>, commands: usize) {
+    let redis = RedisServer::start(&[]);
+    let cluster = Cluster::start(nodes);
+    let pair = Pair::new(cluster.nodes[cluster.leader()].address(), redis.address());
+    let only: Option<u64> = std::env::var("TALON_SEED").ok().map(|seed| seed.parse().expect("TALON_SEED is a number"));
+    let seeds = match only {
+        Some(seed) => seed..seed + 1,
+        None if is_long() => seeds.start..u64::MAX,
+        None => seeds,
+    };
+    let start = Instant::now();
+    let mut done = 0;
+    for seed in seeds {
+        if only.is_none() && is_long() && start.elapsed() > LONG_RUN {
+            break;
+        }
+        let steps = generate::sequence(seed, commands);
+        for resp3 in [false, true] {
+            if let Some(mismatch) = pair.run(&steps, resp3).expect("both servers answer") {
+                let (steps, mismatch) = shrink::shrink(&pair, &steps, mismatch, resp3).expect("both servers answer");
+                panic!("seed {seed}: answered otherwise\n\n{}\n", as_script(&steps, &mismatch, resp3));
+            }
+            done += steps.len();
+        }
+    }
+    println!("{done} commands in {:?}", start.elapsed());
+}
+
+#[test]
+fn a_single_node_answers_as_redis() {
+    judge(1, 0..6, 2_000);
+}
+
+#[test]
+fn the_leader_of_three_nodes_answers_as_redis() {
+    judge(3, 1_000..1_002, 1_500);
+}
