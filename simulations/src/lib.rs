@@ -3,6 +3,7 @@
 //!
 //! *Enters*: a seed. *Leaves*: what `T` did beside true time. *Must never know*: a real clock.
 
+use talon_core::random::SplitMix64;
 use talon_raft::clock::{LeaderClock, Offsets, Reading};
 
 /// How often the leader hears the others, and how often it stamps, ms.
@@ -50,27 +51,10 @@ impl NodeClocks {
     }
 }
 
-/// SplitMix64: the same numbers for the same seed, everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
-
 /// Three nodes for `rounds` rounds. Two clocks are right within 10 ms; the third jumps by up to an hour in either direction and drifts by up to
 /// 5 %. Leadership moves now and then, also to the wrong one.
 pub fn three_clocks(seed: u64, rounds: u64, stamps: Stamps) -> Vec<Moment> {
-    let mut random = Random(seed);
+    let mut random = SplitMix64(seed);
     let wrong = random.below(3) as usize;
     let mut nodes: Vec<NodeClocks> =
         (0..3).map(|_| NodeClocks { wall_off_ms: random.below(21) as i64 - 10, fast_permille: 0 }).collect();

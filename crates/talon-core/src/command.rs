@@ -48,19 +48,24 @@ pub fn wrong_arity(name: &str) -> Refusal {
 /// Redis's words for a name that is not in the table: it quotes the name (128 bytes at most) and the beginning of
 /// the arguments (128 bytes at most in all), with line ends made harmless.
 pub fn unknown_command(name: &[u8], args: &[Bytes]) -> Refusal {
-    let clean = |bytes: &[u8]| String::from_utf8_lossy(bytes).replace(['\r', '\n'], " ");
-    let mut quoted = String::new();
+    // As C prints a string: up to a NUL.
+    let printed = |bytes: &[u8], bytes_max: usize| -> Vec<u8> {
+        bytes.iter().take(bytes_max).take_while(|byte| **byte != 0).copied().collect()
+    };
+    let mut line = b"ERR unknown command '".to_vec();
+    line.extend(printed(name, 128));
+    line.extend(b"', with args beginning with: ");
+    let start = line.len();
     for arg in args {
-        if quoted.len() >= 128 {
+        let quoted = line.len() - start;
+        if quoted >= 128 {
             break;
         }
-        let room = 128 - quoted.len();
-        quoted.push_str(&format!("'{}' ", clean(&arg[..arg.len().min(room)])));
+        line.push(b'\'');
+        line.extend(printed(arg, 128 - quoted));
+        line.extend(b"' ");
     }
-    Refusal::from_string(format!(
-        "ERR unknown command '{}', with args beginning with: {quoted}",
-        clean(&name[..name.len().min(128)])
-    ))
+    Refusal::from_string(String::from_utf8_lossy(&line).replace(['\r', '\n'], " "))
 }
 
 /// Redis's command flags, as `COMMAND` prints them in lower case.

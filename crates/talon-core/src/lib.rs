@@ -17,6 +17,7 @@ pub mod glob;
 pub mod limits;
 pub mod numbers;
 pub mod proposal;
+pub mod random;
 pub mod reply;
 pub mod request;
 #[cfg(feature = "script")]

@@ -15,6 +15,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Fault, Refusal};
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::random::SplitMix64;
 use crate::value::Record;
 
 /// Rows of the data, in key order: key and record, expired ones included.
@@ -131,12 +132,10 @@ impl<'a> Transaction<'a> {
 
     /// The next pseudo-random number of this entry or read.
     pub fn random(&mut self) -> u64 {
-        // SplitMix64 (Steele, Lea, Flood 2014).
-        self.seed = self.seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.seed;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        let mut random = SplitMix64(self.seed);
+        let number = random.draw();
+        self.seed = random.0;
+        number
     }
 
     /// The clock value a tick has to bring before this read may be answered; 0 = none needed.

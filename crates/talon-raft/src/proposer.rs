@@ -12,6 +12,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use openraft::errors::ClientWriteError;
 use openraft::impls::OneshotResponder;
+use talon_core::random::SplitMix64;
 use talon_core::{Call, Denied, Member, Outcome, Proposal};
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
@@ -112,7 +113,8 @@ impl Proposer {
         leader: impl Fn() -> Option<Member>,
     ) {
         let mut in_flight = FuturesUnordered::new();
-        let mut seeds = Seeds::new();
+        // Numbers that no other proposal of any node has: from a random start, none comes twice.
+        let mut seeds = SplitMix64(rand::random());
         loop {
             let now = *leadership.borrow_and_update();
             if !self.paused.load(Ordering::Acquire) {
@@ -121,7 +123,7 @@ impl Proposer {
                         while in_flight.len() < IN_FLIGHT_MAX
                             && let Some(tickets) = self.pack()
                         {
-                            let seed = seeds.next();
+                            let seed = seeds.draw();
                             match self.propose(&raft, seed, tickets).await {
                                 Some(result) => in_flight.push(async move { (seed, result.await) }),
                                 None => break,
@@ -226,22 +228,3 @@ impl Proposer {
 }
 
 type WriteResult = openraft::raft::ClientWriteResult<TypeConfig>;
-
-/// Numbers that no other proposal of any node has: 64 bits of a keyed mix of a counter.
-struct Seeds {
-    state: u64,
-}
-
-impl Seeds {
-    fn new() -> Seeds {
-        Seeds { state: rand::random() }
-    }
-
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-}

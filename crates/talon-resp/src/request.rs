@@ -10,7 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use talon_core::limits::VALUE_BYTES_MAX;
 
 use crate::inline::split_line;
-use crate::number::parse_integer;
+use talon_core::numbers::parse_integer;
 
 /// From this length on, the room for a word is reserved at once.
 const LARGE_BULK_BYTES: usize = 32 * 1024;

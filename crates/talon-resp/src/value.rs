@@ -2,7 +2,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::number::parse_integer;
+use talon_core::numbers::parse_integer;
 
 /// How deep replies may be nested.
 const DEPTH_MAX: usize = 32;

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use talon_core::random::SplitMix64;
+
 use super::files::{File, Files};
 
 /// What a power cut leaves of what was written and not synced.
@@ -92,10 +94,10 @@ impl MemoryFiles {
     pub fn restart(&self, survivors: Survivors) -> MemoryFiles {
         let mut disk = self.lock();
         disk.off = true;
-        let mut coin = Coin(match survivors {
+        let mut coin = Coin(SplitMix64(match survivors {
             Survivors::Sectors(seed) => seed,
             _ => 0,
-        });
+        }));
         let mut names = disk.names_synced.clone();
         let kept = match survivors {
             Survivors::None => 0,
@@ -233,24 +235,16 @@ fn write_some_sectors(bytes: &mut Vec<u8>, offset: usize, written: &[u8], coin: 
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Coin(u64);
+/// What decides what survives.
+struct Coin(SplitMix64);
 
 impl Coin {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
     fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
+        self.0.below(bound)
     }
 
     fn heads(&mut self) -> bool {
-        self.next() & 1 == 1
+        self.0.draw() & 1 == 1
     }
 }
 

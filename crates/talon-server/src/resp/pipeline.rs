@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use talon_core::error::NOT_AN_INTEGER;
+use talon_core::numbers::parse_integer;
 use talon_core::{Call, Outcome, Refusal, Reply, Request, Status};
-use talon_resp::{Protocol, encode, parse_integer};
+use talon_resp::{Protocol, encode};
 
 use super::commands::info::{self, Sections};
 use super::denied;

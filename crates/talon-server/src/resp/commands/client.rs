@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use talon_core::error::SYNTAX;
+use talon_core::numbers::parse_integer;
 use talon_core::{Flag, Group, Refusal, Reply};
-use talon_resp::parse_integer;
 
 use super::{help, lossy, text};
 use crate::resp::clients::Client;

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
+use talon_core::numbers::parse_integer;
 use talon_core::{Flag, Group, Member, Refusal, Reply, Status};
-use talon_resp::parse_integer;
 
 use super::connection::clustered;
 use super::{help, text};

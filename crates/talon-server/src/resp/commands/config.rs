@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use talon_core::numbers::parse_integer;
 use talon_core::{Flag, Group, Refusal, Reply};
-use talon_resp::parse_integer;
 
 use super::{help, lossy, name_pattern, text};
 use crate::resp::session::{Context, Shared};

@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use talon_core::error::{NOT_AN_INTEGER, SYNTAX};
+use talon_core::numbers::parse_integer;
 use talon_core::{Flag, Group, Refusal, Reply};
-use talon_resp::{Protocol, parse_integer};
+use talon_resp::Protocol;
 
 use super::client::set_name;
 use super::{lossy, text};
