@@ -137,7 +137,13 @@ impl Peer {
     ) -> Result<T, Error> {
         match tokio::time::timeout(ttl, call).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(failed(&status)),
+            Ok(Err(status)) => {
+                let refused = matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied);
+                if refused && self.link.says_refusal() {
+                    tracing::warn!(node_id = self.id, reason = status.message(), "refused by a node");
+                }
+                Err(failed(&status))
+            }
             Err(_) => Err(network(format!("node {} did not answer within {ttl:?}", self.id))),
         }
     }

@@ -24,6 +24,9 @@ use crate::timekeeper::Timekeeper;
 /// Larger than the largest entry with its framing.
 pub const MESSAGE_BYTES_MAX: usize = 160 << 20;
 
+/// How often a refusal is said, ms: a stranger may ask without end.
+const REFUSAL_INTERVAL_MS: u64 = 10_000;
+
 const SECRET: &str = "talon-secret";
 const CLUSTER: &str = "talon-cluster";
 const NODE: &str = "talon-node";
@@ -36,6 +39,8 @@ pub struct Link {
     cluster_id: RwLock<String>,
     /// Who does not answer: said once, not at every attempt.
     silent: Mutex<BTreeSet<u64>>,
+    /// When a refusal was last said, monotonic ms.
+    refusal_said_ms: Mutex<Option<u64>>,
     /// Where wall clocks are reported to.
     pub time: Arc<Timekeeper>,
     /// Where acknowledgements are reported to.
@@ -65,6 +70,7 @@ impl Link {
             secret,
             cluster_id: RwLock::new(cluster_id),
             silent: Mutex::default(),
+            refusal_said_ms: Mutex::default(),
             time,
             lease,
             silence_ms_max,
@@ -91,6 +97,17 @@ impl Link {
         }
     }
 
+    /// Whether a refusal should be said now: an operator has to learn why a node stays outside.
+    fn says_refusal(&self) -> bool {
+        let now_ms = self.time.monotonic_ms();
+        let mut said_ms = self.refusal_said_ms.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = said_ms.is_none_or(|said_ms| now_ms.saturating_sub(said_ms) >= REFUSAL_INTERVAL_MS);
+        if due {
+            *said_ms = Some(now_ms);
+        }
+        due
+    }
+
     /// A request that shows who asks.
     fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
@@ -105,6 +122,14 @@ impl Link {
 
     /// Who asks, and of which cluster (empty = of none yet), if it may.
     fn admit(&self, metadata: &MetadataMap) -> Result<(u64, String), Status> {
+        self.judge(metadata).inspect_err(|status| {
+            if self.says_refusal() {
+                tracing::warn!(reason = status.message(), "refused a node");
+            }
+        })
+    }
+
+    fn judge(&self, metadata: &MetadataMap) -> Result<(u64, String), Status> {
         let shown = metadata.get(SECRET).map(MetadataValue::as_bytes).unwrap_or_default();
         if !equal_in_constant_time(shown, self.secret.as_bytes()) {
             return Err(Status::unauthenticated("the cluster secret is wrong"));
