@@ -116,7 +116,7 @@ fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     println!("{}", report.markdown(&options.systems));
     println!(
         "{machine}. All nodes, the replicas and `redis-benchmark -c 50 -d 64 -r {}` share the machine; medians of {} \
-         rounds of about {} s. {:.1} % of GETs or more hit. Redis acknowledges a write before its replicas have it; \
+         round(s) of about {} s. {:.1} % of GETs or more hit. Redis acknowledges a write before its replicas have it; \
          Talon when a majority has synced it. Others used {:.0} % of the machine meanwhile ({:.0} % at most).",
         options.keys,
         options.rounds,
