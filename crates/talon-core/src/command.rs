@@ -255,3 +255,31 @@ impl Command {
         matches!(self.kind, Kind::Internal | Kind::InternalRead)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unknown(name: &[u8], args: &[&[u8]]) -> String {
+        let args: Vec<Bytes> = args.iter().map(|arg| Bytes::copy_from_slice(arg)).collect();
+        unknown_command(name, &args).line().to_owned()
+    }
+
+    #[test]
+    fn an_unknown_command_is_quoted_as_redis_quotes_it() {
+        assert_eq!(unknown(b"a\r\nb", &[]), "ERR unknown command 'a  b', with args beginning with: ");
+        assert_eq!(
+            unknown(b"n", &[b"a\0b", b"\0", b"c"]),
+            "ERR unknown command 'n', with args beginning with: 'a' '' 'c' "
+        );
+        // 128 bytes of the name, and of the arguments as they are printed; each byte that is no text counts once.
+        let line = unknown(&[b'n'; 200], &[&[b'a'; 100], &[0xff; 100], b"c"]);
+        let expected = format!(
+            "ERR unknown command '{}', with args beginning with: '{}' '{}' ",
+            "n".repeat(128),
+            "a".repeat(100),
+            "\u{fffd}".repeat(25)
+        );
+        assert_eq!(line, expected);
+    }
+}

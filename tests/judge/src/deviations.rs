@@ -1,1 +1,155 @@
-//! Where Talon means to answer otherwise than Redis 7.0.
+//! Where Talon means to answer otherwise than Redis 7.0, each with its reason. The README's section is made of this table,
+//! and a test carries the examples out on both servers: a deviation that is none any more has to leave the table.
+
+/// One deviation.
+#[derive(Clone, Copy, Debug)]
+pub struct Deviation {
+    /// What is asked.
+    pub subject: &'static str,
+    /// What Redis does.
+    pub redis: &'static str,
+    /// What Talon does.
+    pub talon: &'static str,
+    /// Why.
+    pub reason: &'static str,
+    /// Commands, the last of which shows it.
+    pub example: Option<Example>,
+}
+
+/// Commands as golden scripts write them, and the beginnings of the replies to the last one.
+#[derive(Clone, Copy, Debug)]
+pub struct Example {
+    /// The commands.
+    pub commands: &'static [&'static str],
+    /// How Redis's reply begins.
+    pub redis: &'static str,
+    /// How Talon's reply begins.
+    pub talon: &'static str,
+}
+
+/// All that are known.
+pub const DEVIATIONS: &[Deviation] = &[
+    Deviation {
+        subject: "`DBSIZE`",
+        redis: "counts keys that have ended until they are removed",
+        talon: "counts living keys only",
+        reason: "the count is the same on every node at the same position",
+        example: Some(Example { commands: &["SET a 1 PXAT 1", "DBSIZE"], redis: "(integer) 1", talon: "(integer) 0" }),
+    },
+    Deviation {
+        subject: "`KEYS`, `SCAN`",
+        redis: "in no order; a page may hold a key twice",
+        talon: "in the order of the keys' bytes, each key once",
+        reason: "the store is ordered",
+        example: None,
+    },
+    Deviation {
+        subject: "`SCAN … PREFIX p`, `SCAN … WITHVALUES`",
+        redis: "a syntax error",
+        talon: "keys below a prefix; keys with their values",
+        reason: "Talon's own options",
+        example: Some(Example {
+            commands: &["SET a 1", "SCAN 0 WITHVALUES"],
+            redis: "(error) ERR syntax error",
+            talon: "1) \"0\"",
+        }),
+    },
+    Deviation {
+        subject: "a key above 65,536 bytes",
+        redis: "is taken",
+        talon: "is refused when it is written, with an error that names the limit",
+        reason: "every node has to hold and send it",
+        example: None,
+    },
+    Deviation {
+        subject: "a request of more than 1,048,576 words",
+        redis: "is taken up to 2,147,483,647 words",
+        talon: "`ERR Protocol error: invalid multibulk length`, and the connection is closed",
+        reason: "what a client may make a node hold is bounded",
+        example: None,
+    },
+    Deviation {
+        subject: "one request, or all commands of one `MULTI`, above `request_bytes_max` (64 MB)",
+        redis: "is taken",
+        talon: "is refused before it is proposed, with an error that names the limit",
+        reason: "it is one entry of the replicated log",
+        example: None,
+    },
+    Deviation {
+        subject: "a NUL byte in an inline request, or in a line that announces a count or a length",
+        redis: "waits for more, for ever, or until 64 KB have come",
+        talon: "ends the inline request's words at the NUL, and judges the count or length as it stands",
+        reason: "Redis's way is an accident of C strings, and leaves the client without an answer",
+        example: None,
+    },
+    Deviation {
+        subject: "an error that quotes the request",
+        redis: "quotes any bytes",
+        talon: "quotes text: bytes that are not UTF-8 come back as U+FFFD",
+        reason: "errors are text in gRPC and in logs",
+        example: None,
+    },
+    Deviation {
+        subject: "`WATCH`",
+        redis: "makes `EXEC` depend on the watched keys",
+        talon: "is refused",
+        reason: "not there yet; an answer of OK would be a lie",
+        example: Some(Example { commands: &["WATCH a"], redis: "OK", talon: "(error) ERR WATCH is not supported yet" }),
+    },
+    Deviation {
+        subject: "`CLIENT SETINFO`",
+        redis: "unknown before 7.2",
+        talon: "is accepted",
+        reason: "clients send it when they connect",
+        example: Some(Example {
+            commands: &["CLIENT SETINFO LIB-NAME x"],
+            redis: "(error) ERR unknown subcommand 'SETINFO'",
+            talon: "OK",
+        }),
+    },
+    Deviation {
+        subject: "other types than strings, publish/subscribe, scripts, streams",
+        redis: "are there",
+        talon: "their commands are unknown",
+        reason: "not there yet",
+        example: Some(Example {
+            commands: &["LPUSH a 1"],
+            redis: "(integer) 1",
+            talon: "(error) ERR unknown command 'LPUSH', with args beginning with: 'a' '1' ",
+        }),
+    },
+    Deviation {
+        subject: "`DELPREFIX`, `COUNTPREFIX`, `KEYSPREFIX`, `SCANPREFIX`, `DISKUSAGE`",
+        redis: "are unknown",
+        talon: "Talon's own commands",
+        reason: "what an ordered store can do",
+        example: Some(Example {
+            commands: &["COUNTPREFIX a"],
+            redis: "(error) ERR unknown command 'COUNTPREFIX'",
+            talon: "(integer) 0",
+        }),
+    },
+    Deviation {
+        subject: "`HELLO`, `INFO`, `ROLE`, `COMMAND`, `CONFIG GET`, `CLUSTER`, `SENTINEL`, `CLIENT ID/INFO/LIST`",
+        redis: "describe a Redis server",
+        talon: "describe this node in the same form",
+        reason: "they are about the server; the differential test compares the kind of reply, or leaves them out",
+        example: None,
+    },
+    Deviation {
+        subject: "`TIME`, `RANDOMKEY`",
+        redis: "its own clock, its own chance",
+        talon: "the same, with others",
+        reason: "no two servers agree on them; the differential test leaves `TIME` out and compares the kind of reply",
+        example: None,
+    },
+];
+
+/// The table as Markdown.
+pub fn table() -> String {
+    let mut lines = vec!["| what | Redis 7.0 | Talon | why |".to_owned(), "|---|---|---|---|".to_owned()];
+    lines.extend(
+        DEVIATIONS.iter().map(|row| format!("| {} | {} | {} | {} |", row.subject, row.redis, row.talon, row.reason)),
+    );
+    lines.join("\n")
+}

@@ -138,6 +138,11 @@ const RARE_FORMS: &[(&str, &[Part])] = &[
     ),
 ];
 
+/// The names of the commands that sequences are mostly made of.
+pub fn names() -> BTreeSet<String> {
+    FORMS.iter().map(|(name, _)| name.to_ascii_lowercase()).collect()
+}
+
 /// A sequence in the making.
 struct Sequence {
     random: Random,
@@ -230,7 +235,7 @@ impl Sequence {
         match self.random.below(5) {
             // A cursor or a count must not vanish from SCAN: what one page holds is each server's own matter.
             0 if words.len() > 1 && !words[0].eq_ignore_ascii_case(b"SCAN") => {
-                words.pop();
+                words.remove(place.max(1));
             }
             1 => words.insert(place.max(1).min(words.len()), junk(&mut self.random)),
             2 if place > 0 => words[place] = junk(&mut self.random),

@@ -81,12 +81,12 @@ impl Pair {
         Pair { talon, redis }
     }
 
-    /// Carries a sequence out on both servers, which are emptied before, over new connections; the first command that is
-    /// answered otherwise.
+    /// Carries a sequence out on both servers, which are emptied before, over new connections: Redis's replies, or
+    /// the first command that is answered otherwise.
     ///
     /// # Errors
     /// If a server does not answer.
-    pub fn run(&self, steps: &[Step], resp3: bool) -> io::Result<Option<Mismatch>> {
+    pub fn run(&self, steps: &[Step], resp3: bool) -> io::Result<Result<Vec<Bytes>, Mismatch>> {
         let mut ours = Client::connect(self.talon)?;
         let mut theirs = Client::connect(self.redis)?;
         let mut janitor = Client::connect(self.redis)?;
@@ -117,7 +117,7 @@ impl Pair {
                 let results = queued.as_deref().filter(|_| step.is(b"EXEC"));
                 if !agree(&step.words, results, &our_reply, &their_reply) {
                     let place = replies.len() - 1;
-                    return Ok(Some(Mismatch { place, ours: our_reply, theirs: their_reply, replies }));
+                    return Ok(Err(Mismatch { place, ours: our_reply, theirs: their_reply, replies }));
                 }
                 follow(&mut queued, step, &their_reply);
             }
@@ -125,7 +125,7 @@ impl Pair {
                 thread::sleep(Duration::from_millis(wait_ms));
             }
         }
-        Ok(None)
+        Ok(Ok(replies))
     }
 }
 

@@ -17,7 +17,7 @@ pub fn shrink(pair: &Pair, steps: &[Step], mismatch: Mismatch, resp3: bool) -> i
     // What comes after the command that differs has no part in it, but it may be sent together with it.
     let mut best = (steps[..=mismatch.place].to_vec(), mismatch);
     let try_steps = |steps: Vec<Step>, best: &mut (Vec<Step>, Mismatch)| -> io::Result<bool> {
-        let Some(found) = pair.run(&steps, resp3)? else { return Ok(false) };
+        let Err(found) = pair.run(&steps, resp3)? else { return Ok(false) };
         let mut steps = steps;
         steps.truncate(found.place + 1);
         *best = (steps, found);

@@ -1,6 +1,7 @@
 //! Random sequences of commands, answered by Talon as by redis-server. `TALON_LONG=1` carries out many more seeds,
 //! `TALON_SEED=n` only that one.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use talon_judge::pair::as_script;
@@ -22,20 +23,38 @@ fn judge(nodes: u16, seeds: std::ops::Range<u64>, commands: usize) {
     };
     let start = Instant::now();
     let mut done = 0;
+    // How often each command was carried out, and refused.
+    let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for seed in seeds {
         if only.is_none() && is_long() && start.elapsed() > LONG_RUN {
             break;
         }
         let steps = generate::sequence(seed, commands);
         for resp3 in [false, true] {
-            if let Some(mismatch) = pair.run(&steps, resp3).expect("both servers answer") {
-                let (steps, mismatch) = shrink::shrink(&pair, &steps, mismatch, resp3).expect("both servers answer");
-                panic!("seed {seed}: answered otherwise\n\n{}\n", as_script(&steps, &mismatch, resp3));
+            match pair.run(&steps, resp3).expect("both servers answer") {
+                Err(mismatch) => {
+                    let (steps, mismatch) =
+                        shrink::shrink(&pair, &steps, mismatch, resp3).expect("both servers answer");
+                    panic!("seed {seed}: answered otherwise\n\n{}\n", as_script(&steps, &mismatch, resp3));
+                }
+                Ok(replies) => {
+                    let names = steps.iter().map(|step| String::from_utf8_lossy(&step.words[0]).to_ascii_lowercase());
+                    for (name, reply) in names.zip(&replies) {
+                        let (carried_out, refused) = counts.entry(name).or_insert((0, 0));
+                        *if reply.starts_with(b"-") { refused } else { carried_out } += 1;
+                    }
+                }
             }
             done += steps.len();
         }
     }
-    println!("{done} commands in {:?}", start.elapsed());
+    println!("{done} commands in {:?}: {counts:?}", start.elapsed());
+    // A generator that only makes errors, or none, would prove nothing.
+    for name in generate::names() {
+        assert!(counts.get(&name).is_some_and(|(carried_out, _)| *carried_out > 0), "{name} was never carried out");
+    }
+    let refused: usize = counts.values().map(|(_, refused)| refused).sum();
+    assert!((done / 20..done / 2).contains(&refused), "{refused} of {done} commands were refused");
 }
 
 #[test]
