@@ -88,10 +88,8 @@ impl Inner {
         let target = self.target(to)?;
         // The target may be elected inside this node's lease. Reads go by read index from here on.
         self.lease.bar();
-        self.proposer.pause(true);
-        let result = self.hand_over(target).await;
-        self.proposer.pause(false);
-        result
+        let _paused = self.proposer.pause();
+        self.hand_over(target).await
     }
 
     async fn hand_over(&self, target: u64) -> Result<(), AdminError> {

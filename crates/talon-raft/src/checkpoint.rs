@@ -59,12 +59,28 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if self.superseded.load(Ordering::Relaxed)
-            && let Err(error) = fs::remove_dir_all(&self.folder)
+            && let Err(error) = remove_folder(&self.folder)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::warn!(folder = %self.folder.display(), %error, "an old checkpoint cannot be removed");
         }
     }
+}
+
+/// Removes a folder so that after a kill in between, what is left of it does not pass for whole: it loses its name first.
+///
+/// # Errors
+/// If the system does not let it.
+pub fn remove_folder(folder: &Path) -> io::Result<()> {
+    let doomed = folder.with_extension("doomed");
+    if doomed.exists() {
+        fs::remove_dir_all(&doomed)?;
+    }
+    fs::rename(folder, &doomed)?;
+    if let Some(parent) = folder.parent() {
+        File::open(parent)?.sync_all()?;
+    }
+    fs::remove_dir_all(&doomed)
 }
 
 impl Checkpoint {

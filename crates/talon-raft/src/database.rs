@@ -36,12 +36,14 @@ impl Database for Node {
         let inner = &self.inner;
         let bytes_max = inner.settings.request_bytes_max;
         let leading = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
+        // A pipeline is held once, not each of its runs.
+        let deadline_ms = inner.hold_deadline_ms();
         let mut outcomes = Vec::with_capacity(calls.len());
         let mut run = Run::default();
         for call in calls {
             let size_bytes = call.size_bytes();
             if size_bytes > bytes_max {
-                outcomes.append(&mut carry_out(inner, std::mem::take(&mut run), consistency).await);
+                outcomes.append(&mut carry_out(inner, std::mem::take(&mut run), consistency, deadline_ms).await);
                 outcomes.push(Err(Denied::TooLarge { size_bytes, bytes_max }));
                 continue;
             }
@@ -51,13 +53,13 @@ impl Database for Node {
                 || (wide && run.writes)
                 || (!leading && !run.calls.is_empty() && write != run.writes);
             if split {
-                outcomes.append(&mut carry_out(inner, std::mem::take(&mut run), consistency).await);
+                outcomes.append(&mut carry_out(inner, std::mem::take(&mut run), consistency, deadline_ms).await);
             }
             run.writes |= write;
             run.wide |= wide;
             run.calls.push(call);
         }
-        outcomes.append(&mut carry_out(inner, run, consistency).await);
+        outcomes.append(&mut carry_out(inner, run, consistency, deadline_ms).await);
         outcomes
     }
 
@@ -67,15 +69,16 @@ impl Database for Node {
         if let Way::Snapshot = way(inner, consistency, deadline_ms).await? {
             return Ok(snapshot_view(inner, deadline_ms).await?);
         }
+        let mut first_clock_ms = None;
         loop {
             let (term, relied_on_lease) = confirm(inner, deadline_ms).await?;
+            let clock_ms = *first_clock_ms.get_or_insert(inner.time.stamp().map_or(0, |(_, clock_ms)| clock_ms));
             let view = inner.stores.view().map_err(|fault| Denied::Fault(fault.0))?;
             if !still_leads(inner, term, relied_on_lease) {
                 continue;
             }
-            // Keys that have ended by now must not be in it.
+            // Keys that had ended when it was asked for must not be in it.
             let next_ms = view.next_expiry_ms().map_err(|fault| Denied::Fault(fault.0))?;
-            let clock_ms = inner.time.stamp().map_or(0, |(_, clock_ms)| clock_ms);
             if next_ms.is_some_and(|next_ms| next_ms <= clock_ms) {
                 inner.proposer.submit(Vec::new(), deadline_ms).await;
                 continue;
@@ -97,11 +100,10 @@ impl Database for Node {
     }
 }
 
-async fn carry_out(inner: &Arc<Inner>, run: Run, consistency: Consistency) -> Vec<Outcome> {
+async fn carry_out(inner: &Arc<Inner>, run: Run, consistency: Consistency, deadline_ms: u64) -> Vec<Outcome> {
     if run.calls.is_empty() {
         return Vec::new();
     }
-    let deadline_ms = inner.hold_deadline_ms();
     if run.writes {
         return inner.proposer.submit(run.calls, deadline_ms).await;
     }
@@ -194,13 +196,16 @@ async fn read(
             ReadOutcome::NeedsTick(_) => Err(Denied::Fault("a snapshot read asked for a tick".to_owned())),
         };
     }
+    let mut first_clock_ms = None;
     loop {
         let (term, relied_on_lease) = confirm(inner, deadline_ms).await?;
         let view = inner.stores.view().map_err(|fault| Denied::Fault(fault.0))?;
-        let Some((_, clock_ms)) = inner.time.stamp().filter(|(stamped, _)| *stamped == term) else {
+        let Some((_, now_ms)) = inner.time.stamp().filter(|(stamped, _)| *stamped == term) else {
             wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
             continue;
         };
+        // Judged by the clock at its beginning: after one tick nothing is due by that, however many keys end meanwhile.
+        let clock_ms = *first_clock_ms.get_or_insert(now_ms);
         let outcome = read_view(inner, view, &calls, clock_ms, run.wide).await?;
         if !still_leads(inner, term, relied_on_lease) {
             continue;

@@ -39,13 +39,45 @@ type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// Where calls are handed in.
 pub struct Proposer {
-    queue: Mutex<VecDeque<Ticket>>,
+    queue: Mutex<Queue>,
     wake: Notify,
     permits: Semaphore,
     paused: AtomicBool,
     in_flight: AtomicUsize,
     time: Arc<Timekeeper>,
     pending: Arc<Pending>,
+}
+
+#[derive(Default)]
+struct Queue {
+    tickets: VecDeque<Ticket>,
+    /// Nobody takes tickets any more.
+    closed: bool,
+}
+
+/// While it lives, tickets are taken; then every ticket there is gets its answer.
+struct Open<'a>(&'a Proposer);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let waiting = {
+            let mut queue = self.0.queue();
+            queue.closed = true;
+            std::mem::take(&mut queue.tickets)
+        };
+        waiting.into_iter().for_each(|ticket| ticket.deny(&Denied::ShuttingDown));
+        self.0.pending.give_up(u64::MAX);
+    }
+}
+
+/// No proposals while it lives: a transfer of leadership is under way.
+pub struct Pause<'a>(&'a Proposer);
+
+impl Drop for Pause<'_> {
+    fn drop(&mut self) {
+        self.0.paused.store(false, Ordering::Release);
+        self.0.wake.notify_one();
+    }
 }
 
 impl Proposer {
@@ -62,7 +94,7 @@ impl Proposer {
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Ticket>> {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,16 +110,22 @@ impl Proposer {
             return deny(Denied::Busy);
         };
         let (done, outcomes) = oneshot::channel();
-        self.queue().push_back(Ticket { calls, done, deadline_ms, size_bytes });
+        {
+            let mut queue = self.queue();
+            if queue.closed {
+                return deny(Denied::ShuttingDown);
+            }
+            queue.tickets.push_back(Ticket { calls, done, deadline_ms, size_bytes });
+        }
         self.wake.notify_one();
-        // The proposer answers every ticket, unless the node goes down.
-        outcomes.await.unwrap_or_else(|_| deny(Denied::ShuttingDown))
+        // Every ticket is answered. Should one be lost, nobody can say how far it came.
+        outcomes.await.unwrap_or_else(|_| deny(Denied::InDoubt))
     }
 
-    /// Stops (or resumes) proposing; calls are held. For a transfer of leadership.
-    pub fn pause(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Release);
-        self.wake.notify_one();
+    /// Stops proposing until the answer is dropped; calls are held. For a transfer of leadership.
+    pub fn pause(&self) -> Pause<'_> {
+        self.paused.store(true, Ordering::Release);
+        Pause(self)
     }
 
     /// Whether it proposes: no transfer of leadership is under way.
@@ -102,7 +140,7 @@ impl Proposer {
 
     /// How many entries are under way and how many tickets wait.
     pub fn load(&self) -> (usize, usize) {
-        (self.in_flight.load(Ordering::Acquire), self.queue().len())
+        (self.in_flight.load(Ordering::Acquire), self.queue().tickets.len())
     }
 
     /// Runs until the node is dropped.
@@ -112,6 +150,7 @@ impl Proposer {
         mut leadership: watch::Receiver<Leadership>,
         leader: impl Fn() -> Option<Member>,
     ) {
+        let _open = Open(self);
         let mut in_flight = FuturesUnordered::new();
         // Numbers that no other proposal of any node has: from a random start, none comes twice.
         let mut seeds = SplitMix64(rand::random());
@@ -133,7 +172,7 @@ impl Proposer {
                     Leadership::Following { .. } => {
                         if let Some(leader) = leader() {
                             let denied = Denied::NotLeader { leader };
-                            self.queue().drain(..).for_each(|ticket| ticket.deny(&denied));
+                            self.queue().tickets.drain(..).for_each(|ticket| ticket.deny(&denied));
                         }
                     }
                     Leadership::Unsettled | Leadership::Nobody => {}
@@ -141,7 +180,7 @@ impl Proposer {
             }
             self.expire(if matches!(now, Leadership::Leading { .. }) { &Denied::Busy } else { &Denied::NoLeader });
             self.in_flight.store(in_flight.len(), Ordering::Release);
-            let held = !self.queue().is_empty() && in_flight.len() < IN_FLIGHT_MAX;
+            let held = !self.queue().tickets.is_empty() && in_flight.len() < IN_FLIGHT_MAX;
             tokio::select! {
                 Some((seed, result)) = in_flight.next(), if !in_flight.is_empty() => self.settle(seed, result),
                 () = self.wake.notified() => {}
@@ -149,12 +188,11 @@ impl Proposer {
                 () = tokio::time::sleep(HELD_CHECK), if held => {}
             }
         }
-        self.queue().drain(..).for_each(|ticket| ticket.deny(&Denied::ShuttingDown));
     }
 
     /// The next entry's tickets.
     fn pack(&self) -> Option<Vec<Ticket>> {
-        let mut queue = self.queue();
+        let queue = &mut self.queue().tickets;
         let (mut calls, mut size_bytes, mut tickets) = (0, 0, 0);
         for ticket in queue.iter() {
             calls += ticket.calls.len();
@@ -168,7 +206,7 @@ impl Proposer {
     }
 
     fn hold(&self, tickets: Vec<Ticket>) {
-        let mut queue = self.queue();
+        let queue = &mut self.queue().tickets;
         tickets.into_iter().rev().for_each(|ticket| queue.push_front(ticket));
     }
 
@@ -176,7 +214,7 @@ impl Proposer {
     fn expire(&self, denied: &Denied) {
         let now_ms = self.time.monotonic_ms();
         let late: Vec<Ticket> = {
-            let mut queue = self.queue();
+            let queue = &mut self.queue().tickets;
             if queue.iter().all(|ticket| ticket.deadline_ms > now_ms) {
                 return;
             }

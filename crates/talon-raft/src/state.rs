@@ -19,7 +19,7 @@ use talon_core::{Call, Denied, Fault, Proposal, Reply, StateHash};
 use talon_storage::{RocksEngine, RocksSettings};
 use tokio::sync::{oneshot, watch};
 
-use crate::checkpoint::{Checkpoint, Transfers};
+use crate::checkpoint::{Checkpoint, Transfers, remove_folder};
 use crate::identity::write_durably;
 use crate::pending::{Pending, Ticket};
 use crate::types::{Applied, Entry, LogId, NodeAddress, Payload, StoredMembership, TypeConfig, log_id};
@@ -44,7 +44,7 @@ pub struct Live {
 impl Drop for Live {
     fn drop(&mut self) {
         if self.replaced.load(Ordering::Relaxed)
-            && let Err(error) = fs::remove_dir_all(&self.folder)
+            && let Err(error) = remove_folder(&self.folder)
         {
             tracing::warn!(folder = %self.folder.display(), %error, "an old state folder cannot be removed");
         }
@@ -306,13 +306,15 @@ fn tidy_up(folder: &Path, current: &str, transfers: &Arc<Transfers>) -> io::Resu
             continue;
         }
         let index = name.strip_prefix("checkpoint-").and_then(|index| index.parse::<u64>().ok());
+        // One that cannot be read is no loss: it can be made again.
+        let index = index.filter(|_| read_meta(&path).is_ok());
         match index {
             Some(index) if newest.as_ref().is_none_or(|(newest, _)| *newest < index) => {
                 if let Some((_, older)) = newest.replace((index, path)) {
-                    fs::remove_dir_all(older)?;
+                    remove_folder(&older)?;
                 }
             }
-            _ => fs::remove_dir_all(&path)?,
+            _ => remove_folder(&path)?,
         }
     }
     Ok(newest.map(|(index, path)| Checkpoint::new(path, index, transfers.clone())))
@@ -374,6 +376,10 @@ enum PreparedContent {
     Calls { stamp_ms: u64, seed: u64, calls: Vec<Call> },
 }
 
+fn is_mark(call: &Call) -> bool {
+    matches!(call, Call::One(request) if request.command.id == talon_core::commands::talon::MARK.id)
+}
+
 struct Waiting {
     calls: usize,
     done: oneshot::Sender<Vec<talon_core::Outcome>>,
@@ -411,9 +417,7 @@ impl Prepared {
     }
 
     fn is_mark(&self) -> bool {
-        let mark = talon_core::commands::talon::MARK.id;
-        matches!(&self.content, PreparedContent::Calls { calls, .. }
-            if calls.iter().any(|call| matches!(call, Call::One(request) if request.command.id == mark)))
+        matches!(&self.content, PreparedContent::Calls { calls, .. } if calls.iter().any(is_mark))
     }
 
     fn to_entry(&self) -> talon::Entry<'_> {
@@ -433,10 +437,11 @@ impl Prepared {
     }
 
     fn answer(&mut self, mut replies: Vec<Reply>) {
-        if self.is_mark() {
-            // Whoever set the mark wants to know where it stands; only the log knows.
+        if let PreparedContent::Calls { calls, .. } = &self.content {
+            // Whoever set a mark wants to know where it stands; only the log knows.
             let index = i64::try_from(self.position.index).unwrap_or(i64::MAX);
-            replies.iter_mut().for_each(|reply| *reply = Reply::Integer(index));
+            let marks = calls.iter().zip(&mut replies).filter(|(call, _)| is_mark(call));
+            marks.for_each(|(_, reply)| *reply = Reply::Integer(index));
         }
         let mut replies = replies.into_iter();
         for waiting in self.waiting.drain(..) {
