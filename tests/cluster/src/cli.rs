@@ -21,7 +21,10 @@ pub struct Finished {
 /// # Panics
 /// If it cannot be started.
 pub fn talon(words: &[&str]) -> Finished {
-    let output = Command::new(talon_binary()).args(words).output().expect("the binary can be started");
+    // What is meant for the tests would look like misspelt settings to it.
+    let mut command = Command::new(talon_binary());
+    command.args(words).env_remove("TALON_BIN").env_remove("TALON_LONG");
+    let output = command.output().expect("the binary can be started");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     Finished { code: output.status.code(), out: text(&output.stdout), complaint: text(&output.stderr) }
 }

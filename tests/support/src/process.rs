@@ -49,6 +49,8 @@ impl Process {
         // setpriv becomes the program, so the process id is the program's own.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).arg(program).args(args);
+        // What is meant for the tests would look like misspelt settings to a node.
+        command.env_remove("TALON_BIN").env_remove("TALON_LONG");
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let (answer, answered) = mpsc::channel();
         let gone = |_| io::Error::other("the starting thread is gone");

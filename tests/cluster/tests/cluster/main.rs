@@ -1,6 +1,14 @@
 //! Real clusters, one at a time: what they are given to do, and what is done to them, would disturb each other.
 
+mod clients;
+mod expiry;
+mod handover;
 mod kills;
+mod large;
+mod membership;
+mod rejoin;
+mod routing;
+mod settings;
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
