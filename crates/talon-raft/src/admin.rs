@@ -86,9 +86,10 @@ impl Inner {
     pub(crate) async fn transfer_leadership(&self, to: Option<u64>) -> Result<(), AdminError> {
         self.ensure_leading()?;
         let target = self.target(to)?;
+        let another = || AdminError::Refused("a transfer of leadership is under way".to_owned());
+        let _paused = self.proposer.pause().ok_or_else(another)?;
         // The target may be elected inside this node's lease. Reads go by read index from here on.
         self.lease.bar();
-        let _paused = self.proposer.pause();
         self.hand_over(target).await
     }
 

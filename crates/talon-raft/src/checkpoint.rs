@@ -14,18 +14,25 @@ use bytes::Bytes;
 /// How much of a file travels in one message, bytes.
 pub const PIECE_BYTES: usize = 1 << 20;
 
-/// Which nodes are being sent which checkpoint; the log behind these positions is kept meanwhile.
+/// Which checkpoints are being sent; the log behind these positions is kept meanwhile.
 #[derive(Debug, Default)]
-pub struct Transfers(Mutex<BTreeMap<u64, u64>>);
+pub struct Transfers(Mutex<Numbered>);
+
+#[derive(Debug, Default)]
+struct Numbered {
+    last: u64,
+    /// The log index of the checkpoint that is being sent, by the transfer's number.
+    under_way: BTreeMap<u64, u64>,
+}
 
 impl Transfers {
-    fn map(&self) -> MutexGuard<'_, BTreeMap<u64, u64>> {
+    fn map(&self) -> MutexGuard<'_, Numbered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The lowest log index of a checkpoint under way.
     pub fn lowest_index(&self) -> Option<u64> {
-        self.map().values().min().copied()
+        self.map().under_way.values().min().copied()
     }
 }
 
@@ -33,12 +40,12 @@ impl Transfers {
 #[derive(Debug)]
 pub struct Transfer {
     transfers: Arc<Transfers>,
-    node_id: u64,
+    number: u64,
 }
 
 impl Drop for Transfer {
     fn drop(&mut self) {
-        self.transfers.map().remove(&self.node_id);
+        self.transfers.map().under_way.remove(&self.number);
     }
 }
 
@@ -50,7 +57,7 @@ pub struct Checkpoint {
 
 #[derive(Debug)]
 struct Inner {
-    folder: PathBuf,
+    folder: Mutex<PathBuf>,
     index: u64,
     superseded: AtomicBool,
     transfers: Arc<Transfers>,
@@ -58,11 +65,12 @@ struct Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        let folder = self.folder.get_mut().unwrap_or_else(PoisonError::into_inner);
         if self.superseded.load(Ordering::Relaxed)
-            && let Err(error) = remove_folder(&self.folder)
+            && let Err(error) = remove_folder(folder)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(folder = %self.folder.display(), %error, "an old checkpoint cannot be removed");
+            tracing::warn!(folder = %folder.display(), %error, "an old checkpoint cannot be removed");
         }
     }
 }
@@ -72,7 +80,15 @@ impl Drop for Inner {
 /// # Errors
 /// If the system does not let it.
 pub fn remove_folder(folder: &Path) -> io::Result<()> {
+    fs::remove_dir_all(doom(folder)?)
+}
+
+/// Gives a folder a name that says that it is to be removed; durable when it returns.
+fn doom(folder: &Path) -> io::Result<PathBuf> {
     let doomed = folder.with_extension("doomed");
+    if doomed == folder {
+        return Ok(doomed);
+    }
     if doomed.exists() {
         fs::remove_dir_all(&doomed)?;
     }
@@ -80,18 +96,31 @@ pub fn remove_folder(folder: &Path) -> io::Result<()> {
     if let Some(parent) = folder.parent() {
         File::open(parent)?.sync_all()?;
     }
-    fs::remove_dir_all(&doomed)
+    Ok(doomed)
 }
 
 impl Checkpoint {
     /// A handle to a complete checkpoint at log index `index`.
     pub fn new(folder: PathBuf, index: u64, transfers: Arc<Transfers>) -> Checkpoint {
-        Checkpoint { inner: Arc::new(Inner { folder, index, superseded: AtomicBool::new(false), transfers }) }
+        Checkpoint {
+            inner: Arc::new(Inner { folder: Mutex::new(folder), index, superseded: AtomicBool::new(false), transfers }),
+        }
     }
 
     /// Where its files are.
-    pub fn folder(&self) -> &Path {
-        &self.inner.folder
+    pub fn folder(&self) -> PathBuf {
+        self.inner.folder.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// As [`Checkpoint::supersede`]; and after a restart, too, it will not be found. A transfer under way goes wrong.
+    ///
+    /// # Errors
+    /// If the folder cannot be renamed.
+    pub fn withdraw(&self) -> io::Result<()> {
+        self.supersede();
+        let mut folder = self.inner.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        *folder = doom(&folder)?;
+        Ok(())
     }
 
     /// The log index it stands at.
@@ -104,11 +133,17 @@ impl Checkpoint {
         self.inner.superseded.store(true, Ordering::Relaxed);
     }
 
-    /// It is being sent to this node until the answer is dropped.
-    pub fn transfer_to(&self, node_id: u64) -> Transfer {
+    /// It is being sent until the answer is dropped.
+    pub fn transfer(&self) -> Transfer {
         let transfers = self.inner.transfers.clone();
-        transfers.map().insert(node_id, self.inner.index);
-        Transfer { transfers, node_id }
+        let number = {
+            let mut map = transfers.map();
+            map.last += 1;
+            let number = map.last;
+            map.under_way.insert(number, self.inner.index);
+            number
+        };
+        Transfer { transfers, number }
     }
 
     /// The bytes of all its files.
@@ -116,7 +151,8 @@ impl Checkpoint {
     /// # Errors
     /// If the folder cannot be read.
     pub fn size_bytes(&self) -> io::Result<u64> {
-        files_of(self.folder())?.iter().map(|file| Ok(fs::metadata(self.folder().join(file))?.len())).sum()
+        let folder = self.folder();
+        files_of(&folder)?.iter().map(|file| Ok(fs::metadata(folder.join(file))?.len())).sum()
     }
 }
 
@@ -315,7 +351,7 @@ mod tests {
         let transfers = Arc::new(Transfers::default());
         let checkpoint = Checkpoint::new(source.path().to_owned(), 9, transfers.clone());
         let reader = checkpoint.clone();
-        let transfer = reader.transfer_to(3);
+        let transfer = reader.transfer();
         assert_eq!(transfers.lowest_index(), Some(9));
         checkpoint.supersede();
         drop(checkpoint);

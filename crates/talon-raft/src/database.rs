@@ -9,13 +9,17 @@ use talon_core::{Call, Consistency, Database, Denied, Outcome, PointInTime, Stat
 use crate::leadership::Leadership;
 use crate::node::{Inner, Node};
 
+/// How many bytes of calls go into one entry, unless one call alone is larger.
+const RUN_BYTES_MAX: usize = 8 << 20;
 /// How long a read waits before it looks again whether this node leads.
 const RETRY: Duration = Duration::from_millis(10);
 
-/// A read that has no keys looks at many rows: it must hold up neither the apply thread nor a runtime thread.
+/// A read that has no keys, or takes longer than a look-up, may look at many rows: it must hold up neither the apply thread nor a runtime thread.
 fn is_wide_read(call: &Call) -> bool {
     let wide = |request: &talon_core::Request| {
-        !request.command.is_write() && request.command.facts.keys == talon_core::KeySpec::NONE
+        let facts = &request.command.facts;
+        let narrow = facts.keys != talon_core::KeySpec::NONE && facts.flags.contains(&talon_core::Flag::Fast);
+        !request.command.is_write() && !narrow
     };
     match call {
         Call::One(request) => wide(request),
@@ -27,6 +31,7 @@ fn is_wide_read(call: &Call) -> bool {
 #[derive(Default)]
 struct Run {
     calls: Vec<Call>,
+    size_bytes: usize,
     writes: bool,
     wide: bool,
 }
@@ -50,11 +55,13 @@ impl Database for Node {
             let (write, wide) = (call.is_write(), is_wide_read(&call));
             // On the leader, reads between writes ride along with them; elsewhere reads are answered and writes are not.
             let split = (write && run.wide)
+                || (write && run.size_bytes + size_bytes > RUN_BYTES_MAX)
                 || (wide && run.writes)
                 || (!leading && !run.calls.is_empty() && write != run.writes);
             if split {
                 outcomes.append(&mut carry_out(inner, std::mem::take(&mut run), consistency, deadline_ms).await);
             }
+            run.size_bytes += size_bytes;
             run.writes |= write;
             run.wide |= wide;
             run.calls.push(call);
@@ -72,7 +79,11 @@ impl Database for Node {
         let mut first_clock_ms = None;
         loop {
             let (term, relied_on_lease) = confirm(inner, deadline_ms).await?;
-            let clock_ms = *first_clock_ms.get_or_insert(inner.time.stamp().map_or(0, |(_, clock_ms)| clock_ms));
+            let Some((_, now_ms)) = inner.time.stamp().filter(|(stamped, _)| *stamped == term) else {
+                wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
+                continue;
+            };
+            let clock_ms = *first_clock_ms.get_or_insert(now_ms);
             let view = inner.stores.view().map_err(|fault| Denied::Fault(fault.0))?;
             if !still_leads(inner, term, relied_on_lease) {
                 continue;
@@ -81,6 +92,7 @@ impl Database for Node {
             let next_ms = view.next_expiry_ms().map_err(|fault| Denied::Fault(fault.0))?;
             if next_ms.is_some_and(|next_ms| next_ms <= clock_ms) {
                 inner.proposer.submit(Vec::new(), deadline_ms).await;
+                wait_if_late(inner, deadline_ms)?;
                 continue;
             }
             return Ok(view);
@@ -156,10 +168,11 @@ async fn confirm(inner: &Inner, deadline_ms: u64) -> Result<(u64, bool), Denied>
             if lease_holds(inner, term) {
                 return Ok((term, true));
             }
-            let barred = inner.lease.is_barred();
+            // Not during a transfer: it may be triggered after the read index.
+            let barred = inner.lease.barred().filter(|_| inner.proposer.is_running());
             if inner.read_index.confirm().await {
-                if barred && inner.proposer.is_running() {
-                    inner.lease.allow();
+                if let Some(bar) = barred {
+                    inner.lease.allow(bar);
                 }
                 return Ok((term, false));
             }
@@ -254,6 +267,8 @@ async fn read_view(
     let seed = rand::random();
     let result = if wide {
         let calls = calls.clone();
+        let permit = inner.wide_reads.clone().acquire_owned().await;
+        let _permit = permit.map_err(|_| Denied::ShuttingDown)?;
         let reading = tokio::task::spawn_blocking(move || view.read(&calls, clock_ms, seed));
         reading.await.map_err(|error| Denied::Fault(error.to_string()))?
     } else {

@@ -24,6 +24,8 @@ struct State {
     sent_ms: BTreeMap<u64, u64>,
     /// Leadership is being handed over: the target may win an election inside the lease.
     barred: bool,
+    /// How often it was barred.
+    bars: u64,
 }
 
 impl LeaseGuard {
@@ -43,7 +45,7 @@ impl LeaseGuard {
             return;
         }
         if term > state.term {
-            *state = State { term, ..State::default() };
+            *state = State { term, bars: state.bars, ..State::default() };
         }
         let newest = state.sent_ms.entry(node_id).or_insert(sent_ms);
         *newest = (*newest).max(sent_ms);
@@ -51,17 +53,23 @@ impl LeaseGuard {
 
     /// No lease reads from now on, until [`LeaseGuard::allow`]: a transfer is about to be triggered.
     pub fn bar(&self) {
-        self.state().barred = true;
+        let mut state = self.state();
+        state.barred = true;
+        state.bars += 1;
     }
 
-    /// A read index has succeeded after [`LeaseGuard::bar`]: this node still leads.
-    pub fn allow(&self) {
-        self.state().barred = false;
+    /// A read index that began after the bar with this number has succeeded: this node still leads. A later bar stays.
+    pub fn allow(&self, bar: u64) {
+        let mut state = self.state();
+        if state.bars == bar {
+            state.barred = false;
+        }
     }
 
-    /// Whether lease reads wait for a read index to succeed.
-    pub fn is_barred(&self) -> bool {
-        self.state().barred
+    /// The number of the bar, if lease reads wait for a read index to succeed.
+    pub fn barred(&self) -> Option<u64> {
+        let state = self.state();
+        state.barred.then_some(state.bars)
     }
 
     /// Whether no other node can have been elected by `now_ms`, given that this node (`own_id`) is leader of `term`.
@@ -134,7 +142,11 @@ mod tests {
         assert!(guard.holds(1, &[vec![1]], 1, 0));
         guard.bar();
         assert!(!guard.holds(1, &[vec![1]], 1, 0));
-        guard.allow();
+        let bar = guard.barred().expect("barred");
+        guard.bar();
+        guard.allow(bar);
+        assert!(guard.barred().is_some(), "a later bar stays");
+        guard.allow(bar + 1);
         assert!(guard.holds(1, &[vec![1]], 1, 0));
     }
 }

@@ -13,7 +13,7 @@ use openraft::{Config, RaftLogReader, SnapshotPolicy};
 use talon_core::Status;
 use talon_proto::v1::raft_server::RaftServer;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,10 @@ use crate::{upkeep, watcher};
 
 /// How long a stream with unanswered requests may be silent, ms.
 const SILENCE_MS_MAX: u64 = 5_000;
+/// How many reads over many rows run at once.
+const WIDE_READS_MAX: usize = 8;
+/// What one entry carries at most beside the largest request, bytes: one pipeline of other calls.
+const ENTRY_SLACK_BYTES: usize = 16 << 20;
 /// How often a starting node asks its peers.
 const HELLO_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -99,6 +103,8 @@ pub(crate) struct Inner {
     pub link: Arc<Link>,
     pub proposer: Arc<Proposer>,
     pub read_index: ReadIndex,
+    /// How many reads over many rows run at once.
+    pub wide_reads: Arc<Semaphore>,
     pub leadership: watch::Receiver<Leadership>,
     pub status: watch::Receiver<Arc<Status>>,
     pub voter_sets: Mutex<Vec<Vec<u64>>>,
@@ -214,6 +220,11 @@ impl Node {
     /// # Errors
     /// As [`Node::start`].
     pub async fn start_with(settings: Settings, clocks: Arc<dyn Clocks>) -> Result<Arc<Node>, StartError> {
+        let request_bytes_max = MESSAGE_BYTES_MAX - 2 * ENTRY_SLACK_BYTES;
+        if settings.request_bytes_max > request_bytes_max {
+            let given = settings.request_bytes_max;
+            return Err(StartError::Settings(format!("request_bytes_max of {given} is above {request_bytes_max}")));
+        }
         let home = Home::open(&settings.data_dir)?;
         let identity = home.identity(settings.node_id)?;
         let time = Arc::new(Timekeeper::new(settings.node_id, clocks));
@@ -264,6 +275,7 @@ impl Node {
         let proposer = Arc::new(Proposer::new(time.clone(), stores.pending.clone()));
         let inner = Arc::new(Inner {
             read_index: ReadIndex::start(raft.clone()),
+            wide_reads: Arc::new(Semaphore::new(WIDE_READS_MAX)),
             settings,
             raft,
             stores,
@@ -290,7 +302,9 @@ impl Node {
             let leader = || status.borrow().leader().cloned();
             proposing.proposer.run(proposing.raft.clone(), leadership, leader).await;
         });
-        spawn(&ending, form(inner.clone(), network, identity));
+        if !restarted && inner.stores.live().machine.applied().is_nothing() {
+            spawn(&ending, form(inner.clone(), network, identity));
+        }
         Ok(Arc::new(Node { inner, ending }))
     }
 
@@ -404,14 +418,19 @@ async fn listen(
     let ended = ending.clone();
     tokio::spawn(async move {
         let server = tonic::transport::Server::builder()
-            .tcp_nodelay(true)
             .initial_stream_window_size(8 << 20)
             .initial_connection_window_size(8 << 20)
             .http2_keepalive_interval(Some(Duration::from_secs(5)))
             .add_service(service);
         let cutting = ended.clone();
-        let incoming =
-            TcpListenerStream::new(listener).map(move |stream| stream.map(|stream| Cut::new(stream, &cutting)));
+        let incoming = TcpListenerStream::new(listener).map(move |stream| {
+            stream.map(|stream| {
+                // tonic's own setting does not reach connections that it did not accept itself. A connection that does not take it is
+                // broken, and whoever reads from it will see.
+                let _ = stream.set_nodelay(true);
+                Cut::new(stream, &cutting)
+            })
+        });
         if let Err(error) = server.serve_with_incoming_shutdown(incoming, ended.cancelled_owned()).await {
             tracing::error!(%error, "the raft listener ended");
         }
@@ -424,11 +443,8 @@ async fn listen(
 /// may have been a voter, and has to catch up first.
 async fn form(inner: Arc<Inner>, network: Network, identity: Option<Identity>) {
     let settings = &inner.settings;
-    let forms = match &identity {
-        // It was interrupted between writing its identity and the first log entry.
-        Some(identity) => !identity.joining && inner.log.first_and_last().is_none(),
-        None => true,
-    };
+    // With an identity: it was interrupted between writing that and the first log entry.
+    let forms = identity.as_ref().is_none_or(|identity| !identity.joining);
     if !forms || settings.peers.first_key_value().map(|(id, _)| *id) != Some(settings.node_id) {
         return;
     }

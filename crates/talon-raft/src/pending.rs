@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use talon_core::{Call, Denied, Outcome};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// One pipeline's calls on their way through the log, and who waits for the outcomes.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Ticket {
     pub deadline_ms: u64,
     /// The bytes of its writes.
     pub size_bytes: usize,
+    /// Its part of the bytes that may wait; given back when it is answered.
+    pub permit: OwnedSemaphorePermit,
 }
 
 impl Ticket {

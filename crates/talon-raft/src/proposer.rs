@@ -41,7 +41,7 @@ type Raft = openraft::Raft<TypeConfig, StateMachine>;
 pub struct Proposer {
     queue: Mutex<Queue>,
     wake: Notify,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
     paused: AtomicBool,
     in_flight: AtomicUsize,
     time: Arc<Timekeeper>,
@@ -86,7 +86,7 @@ impl Proposer {
         Proposer {
             queue: Mutex::default(),
             wake: Notify::new(),
-            permits: Semaphore::new(QUEUED_BYTES_MAX / PERMIT_BYTES),
+            permits: Arc::new(Semaphore::new(QUEUED_BYTES_MAX / PERMIT_BYTES)),
             paused: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
             time,
@@ -106,7 +106,8 @@ impl Proposer {
         let permits = permits.min((QUEUED_BYTES_MAX / PERMIT_BYTES) as u32);
         let wait = Duration::from_millis(deadline_ms.saturating_sub(self.time.monotonic_ms()));
         let deny = |denied: Denied| (0..count).map(|_| Err(denied.clone())).collect();
-        let Ok(Ok(_permit)) = tokio::time::timeout(wait, self.permits.acquire_many(permits)).await else {
+        let acquiring = self.permits.clone().acquire_many_owned(permits);
+        let Ok(Ok(permit)) = tokio::time::timeout(wait, acquiring).await else {
             return deny(Denied::Busy);
         };
         let (done, outcomes) = oneshot::channel();
@@ -115,7 +116,7 @@ impl Proposer {
             if queue.closed {
                 return deny(Denied::ShuttingDown);
             }
-            queue.tickets.push_back(Ticket { calls, done, deadline_ms, size_bytes });
+            queue.tickets.push_back(Ticket { calls, done, deadline_ms, size_bytes, permit });
         }
         self.wake.notify_one();
         // Every ticket is answered. Should one be lost, nobody can say how far it came.
@@ -123,9 +124,10 @@ impl Proposer {
     }
 
     /// Stops proposing until the answer is dropped; calls are held. For a transfer of leadership.
-    pub fn pause(&self) -> Pause<'_> {
-        self.paused.store(true, Ordering::Release);
-        Pause(self)
+    /// `None` if one is under way already.
+    pub fn pause(&self) -> Option<Pause<'_>> {
+        let paused = self.paused.swap(true, Ordering::AcqRel);
+        (!paused).then(|| Pause(self))
     }
 
     /// Whether it proposes: no transfer of leadership is under way.
@@ -154,9 +156,11 @@ impl Proposer {
         let mut in_flight = FuturesUnordered::new();
         // Numbers that no other proposal of any node has: from a random start, none comes twice.
         let mut seeds = SplitMix64(rand::random());
+        // openraft may refuse for a moment what this node still believes it may propose.
+        let mut refused = false;
         loop {
             let now = *leadership.borrow_and_update();
-            if !self.paused.load(Ordering::Acquire) {
+            if !std::mem::take(&mut refused) && !self.paused.load(Ordering::Acquire) {
                 match now {
                     Leadership::Leading { .. } => {
                         while in_flight.len() < IN_FLIGHT_MAX
@@ -182,7 +186,7 @@ impl Proposer {
             self.in_flight.store(in_flight.len(), Ordering::Release);
             let held = !self.queue().tickets.is_empty() && in_flight.len() < IN_FLIGHT_MAX;
             tokio::select! {
-                Some((seed, result)) = in_flight.next(), if !in_flight.is_empty() => self.settle(seed, result),
+                Some((seed, result)) = in_flight.next(), if !in_flight.is_empty() => refused = self.settle(seed, result),
                 () = self.wake.notified() => {}
                 changed = leadership.changed() => if changed.is_err() { break },
                 () = tokio::time::sleep(HELD_CHECK), if held => {}
@@ -248,19 +252,27 @@ impl Proposer {
         Some(result)
     }
 
-    fn settle(&self, seed: u64, result: Result<WriteResult, oneshot::error::RecvError>) {
+    /// An entry's end, as raft reports it. Whether it was refused: not appended, and to be proposed again.
+    fn settle(&self, seed: u64, result: Result<WriteResult, oneshot::error::RecvError>) -> bool {
         let tickets = |proposed: Option<Proposed>| proposed.into_iter().flat_map(|proposed| proposed.tickets);
         match result {
             // Answered when it was applied.
-            Ok(Ok(_)) => {}
+            Ok(Ok(_)) => false,
             // Not appended: held, or redirected, on the next round.
-            Ok(Err(ClientWriteError::ForwardToLeader(_))) => self.hold(tickets(self.pending.take(seed)).collect()),
+            Ok(Err(ClientWriteError::ForwardToLeader(_))) => {
+                self.hold(tickets(self.pending.take(seed)).collect());
+                true
+            }
             // Appended. That it is gone from this log does not say that no other node has it.
             Ok(Err(error)) => {
                 tracing::warn!(%error, "an appended entry's fate is unknown");
                 tickets(self.pending.take(seed)).for_each(|ticket| ticket.deny(&Denied::InDoubt));
+                false
             }
-            Err(_) => tickets(self.pending.take(seed)).for_each(|ticket| ticket.deny(&Denied::InDoubt)),
+            Err(_) => {
+                tickets(self.pending.take(seed)).for_each(|ticket| ticket.deny(&Denied::InDoubt));
+                false
+            }
         }
     }
 }

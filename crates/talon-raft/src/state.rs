@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak, mpsc};
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta};
@@ -17,7 +17,7 @@ use talon::{Content, Machine, ReadView};
 use talon_core::proposal::stamp_and_seed;
 use talon_core::{Call, Denied, Fault, Proposal, Reply, StateHash};
 use talon_storage::{RocksEngine, RocksSettings};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::checkpoint::{Checkpoint, Transfers, remove_folder};
 use crate::identity::write_durably;
@@ -33,22 +33,13 @@ const HASHES_MAX: usize = 16;
 
 type Meta = SnapshotMeta<crate::types::LeaderId, u64, NodeAddress>;
 
-/// The state that is live now; its folder goes when it has been replaced and nobody uses it any more.
+/// The state that is live now.
 pub struct Live {
     /// The state machine.
     pub machine: Machine,
     folder: PathBuf,
-    replaced: AtomicBool,
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        if self.replaced.load(Ordering::Relaxed)
-            && let Err(error) = remove_folder(&self.folder)
-        {
-            tracing::warn!(folder = %self.folder.display(), %error, "an old state folder cannot be removed");
-        }
-    }
+    /// Gone when the machine and every view of it are: then nobody reads the files any more.
+    engine: Weak<RocksEngine>,
 }
 
 /// Where the state and its checkpoints are.
@@ -57,6 +48,12 @@ pub struct Stores {
     memory_bytes: usize,
     live: RwLock<Arc<Live>>,
     checkpoint: Mutex<Option<Checkpoint>>,
+    /// Held while a checkpoint is made or installed: two at once would take each other's files away, and one of a state that has been
+    /// replaced must not become the newest.
+    changing: Mutex<()>,
+    /// Replaced states that somebody may still be reading.
+    replaced: Mutex<Vec<(Weak<RocksEngine>, PathBuf)>>,
+    received: AtomicU64,
     /// Which nodes are being sent a checkpoint.
     pub transfers: Arc<Transfers>,
     /// What this node proposed.
@@ -78,6 +75,9 @@ impl Stores {
         let current = match fs::read_to_string(&pointer) {
             Ok(name) => name.trim().to_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if folder.join("live-1").exists() {
+                    return Err(Fault(format!("{} has data but no file CURRENT: it was damaged", folder.display())));
+                }
                 let name = "live-1".to_owned();
                 write_durably(&pointer, name.as_bytes()).map_err(io)?;
                 name
@@ -92,6 +92,9 @@ impl Stores {
             memory_bytes,
             live: RwLock::new(Arc::new(live)),
             checkpoint: Mutex::new(checkpoint),
+            changing: Mutex::default(),
+            replaced: Mutex::default(),
+            received: AtomicU64::new(0),
             transfers,
             pending: Arc::default(),
             hashes: Mutex::default(),
@@ -156,9 +159,20 @@ impl Stores {
         self.checkpoint().as_ref().map(Checkpoint::index)
     }
 
-    /// Where a received checkpoint is put together.
+    /// Where the next checkpoint to be received is put together; each in a folder of its own, for what is left of one that was broken off
+    /// may go later.
     pub fn incoming_folder(&self) -> PathBuf {
-        self.folder.join("incoming")
+        self.folder.join(format!("incoming-{}", self.received.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Removes replaced states that nobody reads any more.
+    pub fn remove_replaced(&self) {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, folder) in replaced.extract_if(.., |(engine, _)| engine.strong_count() == 0) {
+            if let Err(error) = remove_folder(&folder) {
+                tracing::warn!(folder = %folder.display(), %error, "an old state folder cannot be removed");
+            }
+        }
     }
 
     /// The state hash at the mark at this log index, once it is computed.
@@ -168,6 +182,7 @@ impl Stores {
 
     /// Makes a checkpoint of the live state, or gives the newest one if nothing was applied since. Blocking.
     fn make_checkpoint(&self) -> Result<Option<(Meta, Checkpoint)>, Fault> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let live = self.live();
         let applied = live.machine.applied();
         if decode_position(&applied.position)?.is_none() {
@@ -175,7 +190,7 @@ impl Stores {
         }
         let newest = self.checkpoint().clone();
         if let Some(newest) = newest.filter(|newest| newest.index() == applied.index) {
-            return Ok(Some((read_meta(newest.folder())?, newest)));
+            return Ok(Some((read_meta(&newest.folder())?, newest)));
         }
         let temporary = self.folder.join("making");
         let io = |error: io::Error| Fault(format!("{}: {error}", self.folder.display()));
@@ -213,13 +228,17 @@ impl Stores {
         let open = move || {
             let meta = read_meta(&folder)?;
             let index = meta.last_log_id.map_or(0, |position| position.index);
-            Ok((meta, Checkpoint::new(folder, index, transfers)))
+            let checkpoint = Checkpoint::new(folder, index, transfers);
+            // Installing takes the folder away; if it is not wanted, it goes with the handle.
+            checkpoint.supersede();
+            Ok((meta, checkpoint))
         };
         tokio::task::spawn_blocking(open).await.map_err(|error| Fault(error.to_string()))?
     }
 
     /// Makes a received checkpoint the live state: rename, then one pointer. Blocking.
     fn install(&self, received: &Checkpoint) -> Result<(), Fault> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let io = |error: io::Error| Fault(format!("{}: {error}", self.folder.display()));
         let sync_folder = || fs::File::open(&self.folder).and_then(|file| file.sync_all()).map_err(io);
         let old = self.live();
@@ -233,13 +252,17 @@ impl Stores {
         fs::rename(received.folder(), &folder).map_err(io)?;
         sync_folder()?;
         let live = open_live(folder, self.memory_bytes)?;
+        // What was made of the old state is older than what is installed, and the log behind it will be gone: after a kill, too, it must not
+        // be taken for the newest. If nobody is being sent it, it goes now; else when the transfer is over, under a name that says nothing.
+        let outdated = self.checkpoint().take();
+        if let Some(checkpoint) = outdated {
+            checkpoint.withdraw().map_err(io)?;
+        }
         write_durably(&self.folder.join("CURRENT"), name.as_bytes()).map_err(io)?;
         let old = std::mem::replace(&mut *self.live.write().unwrap_or_else(PoisonError::into_inner), Arc::new(live));
-        old.replaced.store(true, Ordering::Relaxed);
-        // What was made of the old state is older than what was installed.
-        if let Some(checkpoint) = self.checkpoint().take() {
-            checkpoint.supersede();
-        }
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.push((old.engine.clone(), old.folder.clone()));
+        drop((replaced, old));
         self.note_applied_term()?;
         tracing::info!(index = self.live().machine.applied().index, "installed a checkpoint");
         Ok(())
@@ -325,8 +348,10 @@ fn open_live(folder: PathBuf, memory_bytes: usize) -> Result<Live, Fault> {
     let cache_bytes = memory_bytes.saturating_sub(2 * defaults.memtable_bytes).max(8 << 20);
     let settings = RocksSettings { cache_bytes, ..defaults };
     let engine = RocksEngine::open(&folder, &settings).map_err(|error| Fault(error.to_string()))?;
-    let machine = Machine::open(Arc::new(engine)).map_err(|error| Fault(error.to_string()))?;
-    Ok(Live { machine, folder, replaced: AtomicBool::new(false) })
+    let engine = Arc::new(engine);
+    let weak = Arc::downgrade(&engine);
+    let machine = Machine::open(engine).map_err(|error| Fault(error.to_string()))?;
+    Ok(Live { machine, folder, engine: weak })
 }
 
 /// Position and membership, from a checkpoint's own files.
@@ -383,6 +408,7 @@ fn is_mark(call: &Call) -> bool {
 struct Waiting {
     calls: usize,
     done: oneshot::Sender<Vec<talon_core::Outcome>>,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Prepared {
@@ -402,8 +428,8 @@ impl Prepared {
                     // Proposed here: with the reads in between, which were not replicated.
                     Some(proposed) => {
                         let mut calls = Vec::new();
-                        for Ticket { calls: mut of_ticket, done, .. } in proposed.tickets {
-                            waiting.push(Waiting { calls: of_ticket.len(), done });
+                        for Ticket { calls: mut of_ticket, done, permit, .. } in proposed.tickets {
+                            waiting.push(Waiting { calls: of_ticket.len(), done, _permit: permit });
                             calls.append(&mut of_ticket);
                         }
                         calls
@@ -565,7 +591,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let made = tokio::task::spawn_blocking(move || {
             let newest = stores.checkpoint().clone();
             match newest {
-                Some(newest) => Ok(Some((read_meta(newest.folder())?, newest))),
+                Some(newest) => Ok(Some((read_meta(&newest.folder())?, newest))),
                 None => stores.make_checkpoint(),
             }
         });

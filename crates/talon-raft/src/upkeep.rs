@@ -19,6 +19,8 @@ const PURGE_INTERVAL: Duration = Duration::from_millis(250);
 const PURGE_KEYS_MAX: i64 = 1000;
 /// How often the log's size is looked at.
 const LOG_INTERVAL: Duration = Duration::from_millis(500);
+/// After how long a checkpoint that was asked for and has not come is asked for again, ms.
+const ASK_AGAIN_MS: u64 = 5_000;
 /// How often the clock is compared.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a leader's clock may be wrong before it hands over, ms. Long, so that two wrong clocks do not toss leadership about.
@@ -78,9 +80,10 @@ pub(crate) async fn purge_expired(inner: Arc<Inner>) {
 /// Makes a checkpoint when the log has grown by so many bytes, and then lets the log behind it go, except for what
 /// others still need, up to a cap.
 pub(crate) async fn bound_the_log(inner: Arc<Inner>) {
-    let mut asked_at_index = None;
+    let mut asked_at_ms = None;
     loop {
         tokio::time::sleep(LOG_INTERVAL).await;
+        inner.stores.remove_replaced();
         let checkpoint_index = inner.stores.checkpoint_index();
         let grown_bytes = inner.log.entry_bytes_from(checkpoint_index.unwrap_or(0));
         // A follower that is being sent a checkpoint needs the log behind it, not a newer checkpoint; unless that gets too much.
@@ -88,8 +91,10 @@ pub(crate) async fn bound_the_log(inner: Arc<Inner>) {
         let wanted = grown_bytes > inner.settings.log_bytes_before_checkpoint
             && (!sending || grown_bytes > inner.settings.log_bytes_max);
         let applied_index = inner.status.borrow().applied_index;
-        if wanted && asked_at_index != Some(checkpoint_index) && checkpoint_index != Some(applied_index) {
-            asked_at_index = Some(checkpoint_index);
+        let now_ms = inner.time.monotonic_ms();
+        let lately = asked_at_ms.is_some_and(|asked_ms| now_ms.saturating_sub(asked_ms) < ASK_AGAIN_MS);
+        if wanted && !lately && checkpoint_index != Some(applied_index) {
+            asked_at_ms = Some(now_ms);
             if let Err(error) = inner.raft.trigger().snapshot().await {
                 tracing::warn!(%error, "raft makes no checkpoint");
                 return;

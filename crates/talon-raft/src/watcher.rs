@@ -107,6 +107,7 @@ fn judge(inner: &Inner, seen: &Metrics) -> Leadership {
     if inner.stores.applied_term() != term || has_lost_quorum(inner, seen) {
         return Leadership::Unsettled;
     }
+    inner.watch_over.heard.hear(inner.time.monotonic_ms(), None);
     inner.time.lead(term, inner.stores.live().machine.applied().clock_ms);
     Leadership::Leading { term }
 }

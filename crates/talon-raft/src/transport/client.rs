@@ -352,7 +352,7 @@ impl NetSnapshot<TypeConfig> for Peer {
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let last_log_id: Option<LogId> = snapshot.meta.last_log_id;
         let checkpoint = snapshot.snapshot;
-        let _under_way = checkpoint.transfer_to(self.id);
+        let _under_way = checkpoint.transfer();
         let size_bytes = checkpoint.size_bytes().map_err(|error| {
             StreamingError::Network(NetworkError::from_string(format!("the checkpoint cannot be read: {error}")))
         })?;
@@ -377,7 +377,7 @@ impl NetSnapshot<TypeConfig> for Peer {
                         .map_err(|_| std::io::Error::other("the peer hung up"))
                 };
                 send(Part::Header(header))?;
-                let files = read_pieces(folder.folder(), |file, offset_bytes, data: Bytes, crc32c| {
+                let files = read_pieces(&folder.folder(), |file, offset_bytes, data: Bytes, crc32c| {
                     send(Part::Piece(v1::CheckpointPiece { file: file.to_owned(), offset_bytes, data, crc32c }))
                 })?;
                 send(Part::End(v1::CheckpointEnd { files }))
