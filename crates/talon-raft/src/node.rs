@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 
 use crate::clock::{Clocks, SystemClocks};
 use crate::identity::{Home, HomeError, Identity};
@@ -415,6 +416,11 @@ async fn listen(
     let service = RaftServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    // Before anything is decoded: a stranger must not make this node read a large message.
+    let admitting = link.clone();
+    let service = InterceptedService::new(service, move |request: tonic::Request<()>| {
+        admitting.admit(request.metadata()).map(|_| request)
+    });
     let ended = ending.clone();
     tokio::spawn(async move {
         let server = tonic::transport::Server::builder()
@@ -473,9 +479,6 @@ async fn ask_all(inner: &Inner, network: &Network, own: Option<&str>, found: &st
     loop {
         for (id, address) in missing.clone() {
             match network.hello(id, &address, found).await {
-                Ok(reply) if reply.node_id != id => {
-                    tracing::error!(id, found = reply.node_id, %address, "another node answers there: check the peers setting");
-                }
                 Ok(reply) if reply.cluster_id == found || Some(reply.cluster_id.as_str()) == own => {
                     missing.remove(&id);
                 }
@@ -484,7 +487,10 @@ async fn ask_all(inner: &Inner, network: &Network, own: Option<&str>, found: &st
                     return None;
                 }
                 Ok(_) => {}
-                Err(status) => tracing::debug!(id, message = status.message(), "a peer does not answer yet"),
+                Err(status) if status.code() == tonic::Code::Unavailable => {
+                    tracing::debug!(id, message = status.message(), "a peer does not answer yet");
+                }
+                Err(status) => network.say_refused(id, &status),
             }
         }
         if missing.is_empty() {

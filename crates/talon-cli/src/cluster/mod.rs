@@ -4,15 +4,20 @@ mod report;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
-use talon_proto::v1::{ClusterMember, ClusterStatusResponse};
+use talon_proto::v1::{ClusterMember, ClusterMemberRole, ClusterStatusResponse};
 use tokio::task::JoinSet;
 
 use crate::operator::{Operator, OperatorError, address};
 use crate::settings::{Peer, Secret};
 use report::{NodeRow, StatusReport, VerifyReport, VerifyRow};
+
+/// How long a newly elected leader may take until it leads.
+const NEW_LEADER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is asked.
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// `talon cluster`: see and change a running cluster.
 #[derive(Clone, Debug, Args)]
@@ -99,12 +104,13 @@ impl ClusterCommand {
                 format!("node {id} votes")
             }
             Action::Remove { id } => {
+                stop_leading(&operator, &at, *id, timeout).await?;
                 operator.remove(&at, *id, timeout).await?;
                 format!("node {id} is no longer a member; never use its number for another node")
             }
             Action::Transfer { id } => {
                 operator.transfer(&at, *id, timeout).await?;
-                let leader = operator.status(&at).await?.leader_id;
+                let leader = settled_leader(&operator, &at, None).await?;
                 leader.map_or("leadership was handed over".to_owned(), |leader| format!("node {leader} leads"))
             }
         };
@@ -144,6 +150,38 @@ async fn first_answer(operator: &Operator, seeds: &[String]) -> Result<(String, 
         }
     }
     Err(last)
+}
+
+/// A leader that is to be removed hands over first: removed while it leads, it would leave its clients waiting for a node
+/// that no longer hears who leads.
+async fn stop_leading(operator: &Operator, at: &str, id: u64, timeout: Duration) -> Result<(), OperatorError> {
+    let seen = operator.status(at).await?;
+    let others = seen.members.iter().any(|member| member.id != id && member.role() == ClusterMemberRole::Voter);
+    if seen.leader_id != Some(id) || !others {
+        return Ok(());
+    }
+    operator.transfer(at, None, timeout).await?;
+    settled_leader(operator, at, Some(id)).await.map(drop)
+}
+
+/// Who leads, other than `not`, and says so itself: a newly elected leader needs a moment until it takes wishes. None if
+/// nobody has come to it in time.
+async fn settled_leader(operator: &Operator, at: &str, not: Option<u64>) -> Result<Option<u64>, OperatorError> {
+    let deadline = Instant::now() + NEW_LEADER_TIMEOUT;
+    loop {
+        let seen = operator.status(at).await?;
+        let leader = seen.members.iter().find(|member| seen.leader_id == Some(member.id) && not != Some(member.id));
+        if let Some(leader) = leader
+            && let Ok(own) = operator.status(&address(&leader.host, leader.grpc_port)).await
+            && own.leader_id == Some(leader.id)
+        {
+            return Ok(own.leader_id);
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
 }
 
 /// Asks all members at once.

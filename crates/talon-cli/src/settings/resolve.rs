@@ -144,8 +144,8 @@ impl Settings {
         let checks = [
             (self.maxclients >= 1, "maxclients: at least 1".to_owned()),
             (
-                self.request_bytes_max >= request_bytes_min && self.request_bytes_max <= 1 << 30,
-                format!("request_bytes_max: from {request_bytes_min} (one SET of the largest value) to {}", 1 << 30),
+                self.request_bytes_max >= request_bytes_min && self.request_bytes_max <= 128 << 20,
+                format!("request_bytes_max: from {request_bytes_min} (one SET of the largest value) to {}", 128 << 20),
             ),
             (
                 self.worker_threads.is_none_or(|threads| (1..=1024).contains(&threads)),

@@ -69,6 +69,11 @@ impl Network {
         Peer { id, purpose, link: self.link.clone(), channel }
     }
 
+    /// A peer refused this node: said once.
+    pub fn say_refused(&self, id: u64, status: &Status) {
+        self.link.reached(id, Err(&status.message()));
+    }
+
     /// Asks a peer whether there is a cluster already; with a cluster id, makes it a founder of that cluster if it is part of none.
     ///
     /// # Errors
@@ -76,7 +81,7 @@ impl Network {
     pub async fn hello(&self, id: u64, node: &NodeAddress, found: &str) -> Result<v1::HelloReply, Status> {
         let peer = self.peer(id, node, Purpose::Heartbeat);
         let message = v1::HelloRequest { node_id: peer.link.node_id, found_cluster_id: found.to_owned() };
-        let request = peer.link.request(message);
+        let request = peer.link.request(peer.id, message);
         let mut client = peer.client().map_err(|error| Status::unavailable(error.to_string()))?;
         let answer = tokio::time::timeout(2 * CONNECT_TIMEOUT, client.hello(request)).await;
         answer.map_err(|_| Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
@@ -162,7 +167,7 @@ impl Peer {
             wall_ms: self.link.time.wall_ms(),
         };
         let mut client = self.client()?;
-        let reply = self.unary(option.hard_ttl(), client.vote(self.link.request(message))).await?;
+        let reply = self.unary(option.hard_ttl(), client.vote(self.link.request(self.id, message))).await?;
         self.link.time.hear(self.id, reply.wall_ms);
         Ok(VoteResponse {
             vote: vote_from_wire(reply.vote).map_err(undecodable)?,
@@ -226,7 +231,7 @@ impl NetTransferLeader<TypeConfig> for Peer {
             last_log_id: req.last_log_id().map(log_id_to_wire),
         };
         let mut client = self.client()?;
-        let reply = self.unary(option.hard_ttl(), client.transfer_leader(self.link.request(message))).await?;
+        let reply = self.unary(option.hard_ttl(), client.transfer_leader(self.link.request(self.id, message))).await?;
         if reply.refused.is_empty() { Ok(Ok(())) } else { Err(network(reply.refused)) }
     }
 }
@@ -277,7 +282,7 @@ impl NetStreamAppend<TypeConfig> for Peer {
                 }
             });
             let mut client = self.client()?;
-            let opening = client.append(self.link.request(outgoing));
+            let opening = client.append(self.link.request(self.id, outgoing));
             let opened = self.unary(CONNECT_TIMEOUT.max(option.hard_ttl()), opening).await;
             self.link.reached(self.id, opened.as_ref().map(drop));
             if opened.is_err() && self.purpose == Purpose::Replication {
@@ -385,7 +390,7 @@ impl NetSnapshot<TypeConfig> for Peer {
         };
         let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
         let mut client = self.client()?;
-        let sending = client.checkpoint(self.link.request(outgoing));
+        let sending = client.checkpoint(self.link.request(self.id, outgoing));
         let idle = async { while tokio::time::timeout(CHECKPOINT_SILENCE_MAX, progress.notified()).await.is_ok() {} };
         let reply = tokio::select! {
             reply = sending => reply.map_err(|status| failed(&status))?.into_inner(),

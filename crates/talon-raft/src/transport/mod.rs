@@ -30,6 +30,7 @@ const REFUSAL_INTERVAL_MS: u64 = 10_000;
 const SECRET: &str = "talon-secret";
 const CLUSTER: &str = "talon-cluster";
 const NODE: &str = "talon-node";
+const TARGET: &str = "talon-target";
 
 /// What both directions of the transport share.
 pub struct Link {
@@ -108,12 +109,13 @@ impl Link {
         due
     }
 
-    /// A request that shows who asks.
-    fn request<T>(&self, message: T) -> Request<T> {
+    /// A request to a node that shows who asks whom.
+    fn request<T>(&self, target: u64, message: T) -> Request<T> {
         let mut request = Request::new(message);
         let metadata = request.metadata_mut();
         metadata.insert(SECRET, self.secret.clone());
         metadata.insert(NODE, MetadataValue::from(self.node_id));
+        metadata.insert(TARGET, MetadataValue::from(target));
         if let Ok(cluster_id) = self.cluster_id().parse() {
             metadata.insert(CLUSTER, cluster_id);
         }
@@ -121,7 +123,7 @@ impl Link {
     }
 
     /// Who asks, and of which cluster (empty = of none yet), if it may.
-    fn admit(&self, metadata: &MetadataMap) -> Result<(u64, String), Status> {
+    pub(crate) fn admit(&self, metadata: &MetadataMap) -> Result<(u64, String), Status> {
         self.judge(metadata).inspect_err(|status| {
             if self.says_refusal() {
                 tracing::warn!(reason = status.message(), "refused a node");
@@ -135,6 +137,11 @@ impl Link {
             return Err(Status::unauthenticated("the cluster secret is wrong"));
         }
         let text = |name| metadata.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        // Under a wrong address a node would vote and acknowledge as two.
+        if text(TARGET).parse() != Ok(self.node_id) {
+            let meant = text(TARGET);
+            return Err(Status::failed_precondition(format!("this is node {}, not node {meant}", self.node_id)));
+        }
         let (theirs, ours) = (text(CLUSTER), self.cluster_id());
         if !theirs.is_empty() && !ours.is_empty() && theirs != ours {
             return Err(Status::permission_denied(format!("this node belongs to cluster {ours}, not to {theirs}")));
