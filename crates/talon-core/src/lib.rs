@@ -18,6 +18,7 @@ pub mod limits;
 pub mod numbers;
 pub mod proposal;
 pub mod random;
+mod ranges;
 pub mod reply;
 pub mod request;
 #[cfg(feature = "script")]

@@ -1,13 +1,12 @@
 //! The view a command works on: the data below, the writes of the batch so far above it, and a clock.
 //!
 //! One transaction spans all entries that are applied together. Entries raise the clock with
-//! [`Transaction::begin_entry`]; what was written is taken out sorted by key with [`Transaction::into_changes`].
+//! [`Transaction::begin_entry`]; what was written is taken out with [`Transaction::into_changes`].
 //!
 //! Invariant: the expiry index holds exactly one row for each stored record that has an expiry, and no other.
 //! So whoever writes over a record must know that record's expiry. A blind write is allowed only while the index
 //! is known to be empty ([`Source::may_have_expiries`]).
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -16,7 +15,12 @@ use bytes::Bytes;
 use crate::error::{Error, Fault, Refusal};
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::random::SplitMix64;
+use crate::ranges::KeyRanges;
 use crate::value::Record;
+
+/// Up to so many stored rows of a range are removed one by one. More become one range: it takes the same memory however
+/// many rows are in it, but the storage has to look at each such range with every read until it has worked it off.
+pub const SINGLE_DELETES_MAX: usize = 16;
 
 /// Rows of the data, in key order: key and record, expired ones included.
 pub type Rows<'a> = Box<dyn Iterator<Item = Result<(Bytes, Record), Fault>> + 'a>;
@@ -46,7 +50,7 @@ pub trait Source {
     fn disk_bytes(&self, prefix: &[u8]) -> Result<u64, Fault>;
 }
 
-/// One thing to commit. Keys are without any storage prefix; expiry rows are made by the storage side from both parts.
+/// One thing to commit, after those before it. Keys are without any storage prefix; expiry rows are made by the storage side from both parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// Store this record under this key.
@@ -57,6 +61,15 @@ pub enum Change {
     AddExpiry(u64, Bytes),
     /// Remove a row from the expiry index.
     RemoveExpiry(u64, Bytes),
+    /// Remove all keys of a range.
+    DeleteRange {
+        /// The first key to go.
+        from: Bytes,
+        /// The first key to stay; `None` = all go to the end.
+        until: Option<Bytes>,
+    },
+    /// Remove all rows of the expiry index.
+    ClearExpiries,
 }
 
 /// What lies below one key, as far as it is known.
@@ -80,6 +93,12 @@ pub struct Transaction<'a> {
     slots: BTreeMap<Bytes, Slot>,
     /// The expiry index of the slots: a purge must find the same rows however entries are lumped together.
     slot_expiries: BTreeSet<(u64, Bytes)>,
+    /// The ranges that were deleted: of what lies below there, nothing is left.
+    ranges: KeyRanges,
+    /// The rows of the expiry index that went with the ranges, unless all did.
+    range_expiries: Vec<(u64, Bytes)>,
+    /// Whether everything was deleted, and with it the whole expiry index.
+    expiries_cleared: bool,
     /// The expiry of the stored record that was read last: what is read is often written next.
     last_read: Option<(Bytes, Option<u64>)>,
     may_have_expiries: bool,
@@ -96,6 +115,9 @@ impl<'a> Transaction<'a> {
             source,
             slots: BTreeMap::new(),
             slot_expiries: BTreeSet::new(),
+            ranges: KeyRanges::default(),
+            range_expiries: Vec::new(),
+            expiries_cleared: false,
             last_read: None,
             may_have_expiries: source.may_have_expiries(),
             clock_ms,
@@ -167,7 +189,7 @@ impl<'a> Transaction<'a> {
 
     /// The live records under several keys.
     pub fn get_many(&mut self, keys: &[Bytes]) -> Result<Vec<Option<Record>>, Error> {
-        if self.slots.is_empty() {
+        if self.slots.is_empty() && self.ranges.is_empty() {
             let records = self.source.get_many(keys)?;
             return Ok(records.into_iter().map(|record| self.judge(record)).collect());
         }
@@ -177,6 +199,9 @@ impl<'a> Transaction<'a> {
     fn stored(&mut self, key: &[u8]) -> Result<Option<Record>, Fault> {
         if let Some(slot) = self.slots.get(key) {
             return Ok(slot.now.clone());
+        }
+        if self.ranges.contains(key) {
+            return Ok(None);
         }
         let record = self.source.get(key)?;
         if self.may_have_expiries {
@@ -188,6 +213,10 @@ impl<'a> Transaction<'a> {
 
     /// Whether the expiry of what lies below a key has to be known before it is written over.
     fn below(&mut self, key: &[u8]) -> Result<Below, Fault> {
+        // First of all: what was read last may have been deleted since.
+        if self.ranges.contains(key) {
+            return Ok(Below::Known(None));
+        }
         if !self.may_have_expiries {
             return Ok(Below::Blind);
         }
@@ -263,7 +292,8 @@ impl<'a> Transaction<'a> {
             return Ok(());
         }
         let mut above = self.slots.range::<[u8], _>((Bound::Included(from), upper)).peekable();
-        for row in self.source.rows(from, until) {
+        let source = self.source;
+        for row in self.ranges.gaps(from, until).flat_map(|(from, until)| source.rows(from, until)) {
             let (key, record) = row?;
             // Keys that only the overlay has, or has too, come first.
             let mut covered = false;
@@ -290,13 +320,47 @@ impl<'a> Transaction<'a> {
     }
 
     /// Removes every record whose key is in `from..until` (`None` = to the end), expired ones too; how many of them
-    /// were live. Keeps the keys in memory until they are committed, not the values.
+    /// were live. However many there are, only the keys that have an expiry are kept in memory until they are committed, and
+    /// if the range is the whole key space, not even those.
     pub fn delete_range(&mut self, from: &[u8], until: Option<&[u8]>) -> Result<u64, Error> {
+        Ok(self.remove_range(from, until, true)?)
+    }
+
+    /// Removes every record. Looks at a few of them only.
+    pub fn delete_all(&mut self) -> Result<(), Error> {
+        self.remove_range(b"", None, false)?;
+        Ok(())
+    }
+
+    /// Returns how many live records there were; something between 0 and that, unless `counted`.
+    fn remove_range(&mut self, from: &[u8], until: Option<&[u8]>, counted: bool) -> Result<u64, Fault> {
         if until.is_some_and(|until| until <= from) {
             return Ok(0);
         }
-        let clock_ms = self.clock_ms;
+        let (source, clock_ms) = (self.source, self.clock_ms);
+        let everything = from.is_empty() && until.is_none();
         let mut live = 0;
+        // The first rows below, and whether they are not all.
+        let (mut first, mut many) = (Vec::new(), false);
+        let mut expiries = Vec::new();
+        for row in self.ranges.gaps(from, until).flat_map(|(from, until)| source.rows(from, until)) {
+            let (key, record) = row?;
+            if self.slots.contains_key(&key) {
+                continue;
+            }
+            many = first.len() >= SINGLE_DELETES_MAX;
+            if many && everything && !counted {
+                break;
+            }
+            live += u64::from(!record.expired_at(clock_ms));
+            // A key may share its memory with its value: what is kept is copied.
+            if !many {
+                first.push((Bytes::copy_from_slice(&key), record.expire_at_ms));
+            }
+            if record.expire_at_ms != 0 && !everything {
+                expiries.push((record.expire_at_ms, Bytes::copy_from_slice(&key)));
+            }
+        }
         let upper = until.map_or(Bound::Unbounded, Bound::Excluded);
         for (key, slot) in self.slots.range_mut::<[u8], _>((Bound::Included(from), upper)) {
             if let Some(record) = slot.now.take() {
@@ -305,13 +369,25 @@ impl<'a> Transaction<'a> {
                     self.slot_expiries.remove(&(record.expire_at_ms, key.clone()));
                 }
             }
-        }
-        for row in self.source.rows(from, until) {
-            let (key, record) = row?;
-            if let Entry::Vacant(slot) = self.slots.entry(key) {
-                live += u64::from(!record.expired_at(clock_ms));
-                slot.insert(Slot { below: Below::Known(Some(record.expire_at_ms)), now: None });
+            if many
+                && let Below::Known(Some(expire_at_ms)) = std::mem::replace(&mut slot.below, Below::Known(None))
+                && expire_at_ms != 0
+                && !everything
+            {
+                expiries.push((expire_at_ms, key.clone()));
             }
+        }
+        if !many {
+            let deleted = |expiry| Slot { below: Below::Known(Some(expiry)), now: None };
+            self.slots.extend(first.into_iter().map(|(key, expiry)| (key, deleted(expiry))));
+            return Ok(live);
+        }
+        self.ranges.insert(from, until);
+        if everything {
+            self.expiries_cleared = true;
+            self.range_expiries = Vec::new();
+        } else {
+            self.range_expiries.append(&mut expiries);
         }
         Ok(live)
     }
@@ -335,12 +411,13 @@ impl<'a> Transaction<'a> {
         let up_to_ms = up_to_ms.min(self.clock_ms);
         let mut keys = Vec::new();
         let mut above = self.slot_expiries.iter().take_while(|(expiry, _)| *expiry <= up_to_ms).peekable();
-        for row in self.source.expiries(0) {
+        let below = (!self.expiries_cleared).then(|| self.source.expiries(0));
+        for row in below.into_iter().flatten() {
             let (expire_at_ms, key) = row?;
             if expire_at_ms > up_to_ms {
                 break;
             }
-            if self.slots.contains_key(&key) {
+            if self.slots.contains_key(&key) || self.ranges.contains(&key) {
                 continue; // `above` has it, if it still has an expiry.
             }
             let row = (expire_at_ms, key);
@@ -363,9 +440,13 @@ impl<'a> Transaction<'a> {
         self.source.disk_bytes(prefix)
     }
 
-    /// What to commit, sorted by key.
+    /// What to commit, in this order: first the ranges that were deleted, with their rows of the expiry index; then what was
+    /// written, sorted by key, some of it into these ranges.
     pub fn into_changes(self) -> impl Iterator<Item = Change> {
-        self.slots.into_iter().flat_map(|(key, slot)| {
+        let ranges = self.ranges.into_iter().map(|(from, until)| Change::DeleteRange { from, until });
+        let clear = (self.expiries_cleared && self.may_have_expiries).then_some(Change::ClearExpiries);
+        let expiries = self.range_expiries.into_iter().map(|(expiry, key)| Change::RemoveExpiry(expiry, key));
+        let written = self.slots.into_iter().flat_map(|(key, slot)| {
             let before = match slot.below {
                 Below::Known(expiry) => expiry.unwrap_or(0),
                 Below::Blind => 0,
@@ -380,7 +461,8 @@ impl<'a> Transaction<'a> {
                 None => Some(Change::Delete(key)),
             };
             [remove, add, data].into_iter().flatten()
-        })
+        });
+        ranges.chain(clear).chain(expiries).chain(written)
     }
 }
 

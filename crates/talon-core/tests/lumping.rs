@@ -4,11 +4,14 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use talon_core::script::MemorySource;
-use talon_core::transaction::Transaction;
-use talon_core::{Command, Reply, Request, commands};
+use talon_core::transaction::{SINGLE_DELETES_MAX, Transaction};
+use talon_core::{Change, Command, Record, Reply, Request, commands};
 
 /// Where the clock starts, Unix ms.
 const START_MS: u64 = 1_000_000;
+
+/// More than are removed one by one, with each first digit also.
+const FILL_KEYS: usize = 200;
 
 /// Commands with places for a key `k`, another key `j`, a value `v`, a number `n` and a short time `t`.
 const FORMS: &[&str] = &[
@@ -76,6 +79,41 @@ const FORMS: &[&str] = &[
     "talon.mark",
 ];
 
+/// Those that remove many keys at once, and those that write into the gap: `fill` writes more keys than are removed one by one.
+const RANGE_FORMS: &[&str] = &[
+    "fill k v",
+    "fill k v",
+    "fill j v",
+    "fill x v",
+    "SET k v",
+    "SET k v PX t",
+    "SET k v PX t",
+    "MSET k v j n",
+    "APPEND k v",
+    "GET k",
+    "MGET k j",
+    "DEL k",
+    "PEXPIRE k t",
+    "PEXPIRE k t",
+    "PERSIST k",
+    "RENAME k j",
+    "SETNX k v",
+    "DELPREFIX k",
+    "DELPREFIX k1",
+    "DELPREFIX k2",
+    "DELPREFIX x",
+    "FLUSHALL",
+    "FLUSHALL",
+    "FLUSHDB",
+    "KEYS *",
+    "RANDOMKEY",
+    "DBSIZE",
+    "SCANPREFIX k 0 30",
+    "COUNTPREFIX k1",
+    "talon.purge 9999999999999 2",
+    "talon.purge 9999999999999 30",
+];
+
 /// Those that write, remove and end keys.
 const EXPIRY_FORMS: &[&str] = &[
     "SET k v PX t",
@@ -129,7 +167,12 @@ fn entry(forms: &'static [&'static str]) -> impl Strategy<Value = Entry> {
                 "t" => t.clone(),
                 other => other.to_owned(),
             };
-            let words = form.split(' ').map(|text| Bytes::from(word(text))).collect();
+            let mut words: Vec<Bytes> = form.split(' ').map(|text| Bytes::from(word(text))).collect();
+            if *words[0] == *b"fill" {
+                let (prefix, value) = (form.split(' ').nth(1).unwrap_or_default(), words[2].clone());
+                let keys = (0..FILL_KEYS).map(|number| Bytes::from(format!("{prefix}{number}")));
+                words = std::iter::once("MSET".into()).chain(keys.flat_map(|key| [key, value.clone()])).collect();
+            }
             Entry { ahead_ms, seed, words, ends_transaction }
         },
     )
@@ -184,6 +227,11 @@ proptest! {
     }
 
     #[test]
+    fn lumping_makes_no_difference_to_deleted_ranges(entries in prop::collection::vec(entry(RANGE_FORMS), 1..60)) {
+        compare(&entries)?;
+    }
+
+    #[test]
     fn a_read_changes_nothing(entries in prop::collection::vec(entry(FORMS), 1..60)) {
         let (mut source, mut clock_ms) = (MemorySource::default(), START_MS);
         for entry in &entries {
@@ -197,4 +245,64 @@ proptest! {
             }
         }
     }
+}
+
+/// Many keys, of which every thousandth has an expiry.
+fn many(prefix: &str, count: u64) -> MemorySource {
+    let mut source = MemorySource::default();
+    for number in 0..count {
+        let key = Bytes::from(format!("{prefix}{number:07}"));
+        let expire_at_ms = if number % 1000 == 0 { START_MS + number } else { 0 };
+        if expire_at_ms != 0 {
+            source.expiries.insert((expire_at_ms, key.clone()));
+        }
+        source.data.insert(key, Record { value: Bytes::from_static(b"v"), expire_at_ms });
+    }
+    source
+}
+
+fn changes(source: &MemorySource, lines: &[&str]) -> (Vec<Reply>, Vec<Change>) {
+    let mut transaction = Transaction::new(source, START_MS);
+    let execute = |line: &&str| {
+        let words: Vec<Bytes> = line.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
+        request(&words).execute(&mut transaction).expect("memory has no faults")
+    };
+    let replies = lines.iter().map(execute).collect();
+    (replies, transaction.into_changes().collect())
+}
+
+#[test]
+fn however_many_keys_a_prefix_has_only_those_that_end_are_changes() {
+    let mut source = many("p", 300_000);
+    source.data.insert("o".into(), Record { value: "kept".into(), expire_at_ms: 0 });
+    let (replies, changes) = changes(&source, &["DELPREFIX p", "SET p0000005 new", "DBSIZE"]);
+    // The one that ended at the clock's start is gone already.
+    assert_eq!(replies, [Reply::Integer(299_999), Reply::Ok, Reply::Integer(2)]);
+    assert_eq!(changes.len(), 1 + 300 + 1);
+    source.apply(changes);
+    source.check().unwrap();
+    assert_eq!((source.data.len(), source.expiries.len()), (2, 0));
+}
+
+#[test]
+fn flushing_is_two_changes_however_many_keys_there_are() {
+    let mut source = many("p", 300_000);
+    let (replies, changes) = changes(&source, &["SET p0001000 v", "FLUSHALL", "SET p0002000 v PX 7", "DBSIZE"]);
+    assert_eq!(replies[3], Reply::Integer(1));
+    let range = Change::DeleteRange { from: Bytes::new(), until: None };
+    assert_eq!(changes[..2], [range, Change::ClearExpiries]);
+    assert_eq!(changes.len(), 4);
+    source.apply(changes);
+    source.check().unwrap();
+    assert_eq!((source.data.len(), source.expiries.len()), (1, 1));
+}
+
+#[test]
+fn a_few_keys_are_removed_one_by_one() {
+    let source = many("p", SINGLE_DELETES_MAX as u64);
+    let (_, few) = changes(&source, &["FLUSHALL"]);
+    assert_eq!(few.iter().filter(|change| matches!(change, Change::Delete(_))).count(), SINGLE_DELETES_MAX);
+    assert!(!few.iter().any(|change| matches!(change, Change::DeleteRange { .. })));
+    let (_, none) = changes(&MemorySource::default(), &["FLUSHALL", "DELPREFIX p"]);
+    assert_eq!(none, []);
 }

@@ -7,12 +7,14 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use bytes::Bytes;
+use talon_core::limits::KEY_BYTES_MAX;
 use talon_core::value::HEADER_BYTES;
-use talon_core::{Call, Change, Fault, Reply, Transaction};
+use talon_core::{Call, Change, Fault, Reply, Source, Transaction};
 use talon_storage::{Batch, Durability, Engine, Space, StorageError};
 
 use crate::state::{self, AppliedState};
-use crate::view::ReadView;
+use crate::view::{NO_EXPIRY, ReadView};
 
 /// The memory of a batch that is kept for the next one.
 const BATCH_KEEP_BYTES_MAX: usize = 1 << 20;
@@ -94,7 +96,7 @@ pub struct Machine {
 /// What only the one who applies has.
 struct Mutator {
     batch: Batch,
-    expiry_rows: Vec<(u64, bytes::Bytes, bool)>,
+    expiry_rows: Vec<(u64, Bytes, bool)>,
     /// Set once something went wrong: what is stored is no longer known, so nothing may be added.
     fault: Option<Fault>,
     format_stored: bool,
@@ -229,6 +231,7 @@ impl Machine {
         let Mutator { batch, expiry_rows, .. } = mutator;
         batch.clear(BATCH_KEEP_BYTES_MAX);
         expiry_rows.clear();
+        let mut floor_ms = before.expiry_floor_ms();
         for change in changes {
             match change {
                 Change::Put(key, record) => {
@@ -238,11 +241,24 @@ impl Machine {
                 Change::Delete(key) => batch.delete(Space::Data, &key),
                 Change::AddExpiry(expire_at_ms, key) => expiry_rows.push((expire_at_ms, key, true)),
                 Change::RemoveExpiry(expire_at_ms, key) => expiry_rows.push((expire_at_ms, key, false)),
+                Change::DeleteRange { from, until } => {
+                    let until = match until {
+                        Some(until) => until,
+                        None => past_all_keys(before)?,
+                    };
+                    batch.delete_range(Space::Data, &from, &until);
+                }
+                Change::ClearExpiries => {
+                    // What comes before would go too.
+                    expiry_rows.clear();
+                    batch.delete_range(Space::Expiry, b"", &NO_EXPIRY.to_be_bytes());
+                    floor_ms = NO_EXPIRY;
+                }
             }
         }
-        // Changes come sorted by key; the index is sorted by time.
+        // Changes come sorted by key; the index is sorted by time. A row that is both removed and added stays: the removals of a
+        // row sort before its additions, which is the order that a transaction has them in.
         expiry_rows.sort_unstable();
-        let mut floor_ms = before.expiry_floor_ms();
         let mut floor_may_rise = false;
         for (expire_at_ms, key, add) in expiry_rows.iter() {
             let row = talon_core::value::expiry_row(*expire_at_ms, key);
@@ -304,6 +320,15 @@ impl Machine {
     pub fn disk_bytes_total(&self) -> Result<u64, Fault> {
         self.engine.disk_bytes_total().map_err(fault)
     }
+}
+
+/// A key above all that are stored: a short one wherever possible, for the storage keeps the ends of deleted ranges.
+fn past_all_keys(view: &ReadView) -> Result<Bytes, Fault> {
+    let mut end = vec![0xFF];
+    while end.len() <= KEY_BYTES_MAX && view.rows(&end, None).next().transpose()?.is_some() {
+        end.resize((end.len() * 4).min(KEY_BYTES_MAX + 1), 0xFF);
+    }
+    Ok(end.into())
 }
 
 /// The seed of the `ordinal`th write of an entry.

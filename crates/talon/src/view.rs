@@ -13,7 +13,7 @@ use crate::machine::fault;
 use crate::state::AppliedState;
 
 /// No expiry row at all.
-const NO_EXPIRY: u64 = u64::MAX;
+pub(crate) const NO_EXPIRY: u64 = u64::MAX;
 
 /// A fixed state. Many readers share one.
 ///

@@ -35,6 +35,10 @@ impl MemorySource {
                 Change::RemoveExpiry(expire_at_ms, key) => {
                     self.expiries.remove(&(expire_at_ms, key));
                 }
+                Change::DeleteRange { from, until } => {
+                    self.data.retain(|key, _| *key < from || until.as_ref().is_some_and(|until| key >= until));
+                }
+                Change::ClearExpiries => self.expiries.clear(),
             }
         }
     }

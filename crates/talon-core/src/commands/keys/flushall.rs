@@ -30,6 +30,6 @@ pub(super) fn execute(transaction: &mut Transaction<'_>, args: &[Bytes]) -> Resu
         [mode] if mode.eq_ignore_ascii_case(b"SYNC") || mode.eq_ignore_ascii_case(b"ASYNC") => {}
         _ => return Err(SYNTAX.into()),
     }
-    transaction.delete_range(b"", None)?;
+    transaction.delete_all()?;
     Ok(Reply::Ok)
 }
