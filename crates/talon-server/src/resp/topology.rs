@@ -23,9 +23,17 @@ pub(crate) fn followers(status: &Status) -> impl Iterator<Item = &Member> {
     status.members.iter().filter(|member| Some(member.id) != status.leader_id)
 }
 
-/// The leader first, then its followers.
-pub(crate) fn leader_first(status: &Status) -> impl Iterator<Item = &Member> {
-    status.leader().into_iter().chain(followers(status))
+/// Who is named as the master of all slots: the leader. While nobody is known to lead it is the asked node itself, for it
+/// holds commands until it can carry them out or redirect them; a cluster whose slots nobody serves makes clients give up.
+pub(crate) fn slots_master(status: &Status) -> Option<&Member> {
+    status.leader().or_else(|| status.members.iter().find(|member| member.id == status.node_id))
+}
+
+/// The master of the slots first, then the others.
+pub(crate) fn master_first(status: &Status) -> impl Iterator<Item = &Member> {
+    let master = slots_master(status);
+    let others = status.members.iter().filter(move |member| master.is_none_or(|master| master.id != member.id));
+    master.into_iter().chain(others)
 }
 
 /// Whether a follower's word from its leader is recent enough to call the link up.

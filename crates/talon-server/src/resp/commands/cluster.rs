@@ -58,11 +58,11 @@ static SUBCOMMANDS: &[ServerCommand] = &[
 fn slots(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
     clustered(context)?;
     let status = &context.status;
-    if status.leader().is_none() {
+    if topology::slots_master(status).is_none() {
         return Ok(Reply::Array(vec![]));
     }
     let mut range = vec![Reply::Integer(0), Reply::Integer(i64::from(SLOTS) - 1)];
-    range.extend(topology::leader_first(status).map(|member| {
+    range.extend(topology::master_first(status).map(|member| {
         Reply::Array(vec![
             text(member.host.clone()),
             Reply::Integer(i64::from(member.resp_port)),
@@ -76,12 +76,13 @@ fn slots(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
 fn shards(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
     clustered(context)?;
     let status = &context.status;
-    let slots = match status.leader() {
+    let master = topology::slots_master(status).map(|member| member.id);
+    let slots = match master {
         Some(_) => vec![Reply::Integer(0), Reply::Integer(i64::from(SLOTS) - 1)],
         None => vec![],
     };
-    let nodes = topology::leader_first(status).map(|member| {
-        let leads = Some(member.id) == status.leader_id;
+    let nodes = topology::master_first(status).map(|member| {
+        let leads = Some(member.id) == master;
         Reply::Map(vec![
             (Reply::bulk("id"), text(node_name(status, member.id))),
             (Reply::bulk("port"), Reply::Integer(i64::from(member.resp_port))),
@@ -106,12 +107,13 @@ fn offset(status: &Status, member: &Member) -> u64 {
 fn nodes(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
     clustered(context)?;
     let status = &context.status;
-    let master = status.leader_id.map_or_else(|| "-".to_owned(), |id| node_name(status, id));
+    let master = topology::slots_master(status).map(|member| member.id);
+    let master_name = master.map_or_else(|| "-".to_owned(), |id| node_name(status, id));
     let mut out = String::new();
-    for member in topology::leader_first(status) {
-        let leads = Some(member.id) == status.leader_id;
+    for member in topology::master_first(status) {
+        let leads = Some(member.id) == master;
         let own = if member.id == status.node_id { "myself," } else { "" };
-        let (flag, follows) = if leads { ("master", "-") } else { ("slave", master.as_str()) };
+        let (flag, follows) = if leads { ("master", "-") } else { ("slave", master_name.as_str()) };
         // Writing to a string cannot fail.
         let _ = write!(
             out,
