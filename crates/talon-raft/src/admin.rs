@@ -1,7 +1,7 @@
 //! What operators ask of a node.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
@@ -21,6 +21,8 @@ const DRAIN_MAX: Duration = Duration::from_millis(1000);
 const TRANSFER_MAX: Duration = Duration::from_millis(3000);
 /// How long a state hash may take to be reached and computed.
 const HASH_MAX: Duration = Duration::from_secs(120);
+/// How long one node may take to take over before another is asked.
+const TAKE_OVER_MAX: Duration = Duration::from_millis(300);
 /// How often something that is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -59,21 +61,22 @@ impl Inner {
         member.ok_or_else(|| AdminError::Refused(format!("node {id} is not in the cluster")))
     }
 
-    /// The voter to hand leadership to: the one asked for, or the one that holds most of the log.
-    fn target(&self, to: Option<u64>) -> Result<u64, AdminError> {
+    /// The voters to hand leadership to: the one asked for, or all others, those that hold most of the log first.
+    fn targets(&self, to: Option<u64>) -> Result<Vec<u64>, AdminError> {
         let own_id = self.settings.node_id;
         let status = self.status.borrow();
         let voters = status.members.iter().filter(|member| member.role == talon_core::MemberRole::Voter);
-        let best = voters
-            .filter(|member| member.id != own_id && to.is_none_or(|to| to == member.id))
-            .max_by_key(|member| member.matched_index);
-        best.map(|member| member.id).ok_or_else(|| {
-            AdminError::Refused(match to {
+        let mut targets: Vec<&Member> =
+            voters.filter(|member| member.id != own_id && to.is_none_or(|to| to == member.id)).collect();
+        targets.sort_by_key(|member| std::cmp::Reverse(member.matched_index));
+        if targets.is_empty() {
+            return Err(AdminError::Refused(match to {
                 Some(id) if id == own_id => "this node leads already".to_owned(),
                 Some(id) => format!("node {id} is not a voter"),
                 None => "there is no other voter".to_owned(),
-            })
-        })
+            }));
+        }
+        Ok(targets.into_iter().map(|member| member.id).collect())
     }
 
     fn matched_index(&self, id: u64) -> Option<u64> {
@@ -85,12 +88,22 @@ impl Inner {
     /// See [`Administer::transfer_leadership`].
     pub(crate) async fn transfer_leadership(&self, to: Option<u64>) -> Result<(), AdminError> {
         self.ensure_leading()?;
-        let target = self.target(to)?;
+        let targets = self.targets(to)?;
         let another = || AdminError::Refused("a transfer of leadership is under way".to_owned());
         let _paused = self.proposer.pause().ok_or_else(another)?;
         // The target may be elected inside this node's lease. Reads go by read index from here on.
         self.lease.bar();
-        self.hand_over(target).await
+        // Whoever was restarted just now stays out of elections for a lease and does not say so to raft: then the next one is
+        // asked, and in the end the first one again.
+        let deadline = Instant::now() + TRANSFER_MAX;
+        let mut outcome = Ok(());
+        for target in targets.into_iter().cycle() {
+            outcome = self.hand_over(target).await;
+            if outcome.is_ok() || Instant::now() >= deadline {
+                break;
+            }
+        }
+        outcome
     }
 
     async fn hand_over(&self, target: u64) -> Result<(), AdminError> {
@@ -112,7 +125,7 @@ impl Inner {
         let own_id = self.settings.node_id;
         let mut status = self.status.clone();
         let turned = status.wait_for(|status| status.leader_id.is_some_and(|leader| leader != own_id));
-        match tokio::time::timeout(TRANSFER_MAX, turned).await {
+        match tokio::time::timeout(TAKE_OVER_MAX, turned).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(AdminError::TimedOut("no other leader has shown yet".to_owned())),
         }
