@@ -6,6 +6,7 @@ mod handover;
 mod kills;
 mod large;
 mod membership;
+mod nets;
 mod rejoin;
 mod routing;
 mod settings;
