@@ -20,7 +20,7 @@ use crate::value::Record;
 
 /// Up to so many stored rows of a range are removed one by one. More become one range: it takes the same memory however
 /// many rows are in it, but the storage has to look at each such range with every read until it has worked it off.
-pub const SINGLE_DELETES_MAX: usize = 16;
+pub const SINGLE_DELETES_MAX: usize = 128;
 
 /// Rows of the data, in key order: key and record, expired ones included.
 pub type Rows<'a> = Box<dyn Iterator<Item = Result<(Bytes, Record), Fault>> + 'a>;

@@ -10,7 +10,7 @@ use talon_core::{Change, Command, Record, Reply, Request, commands};
 /// Where the clock starts, Unix ms.
 const START_MS: u64 = 1_000_000;
 
-/// More than are removed one by one, with each first digit also.
+/// More than are removed one by one, but not so with each first digit.
 const FILL_KEYS: usize = 200;
 
 /// Commands with places for a key `k`, another key `j`, a value `v`, a number `n` and a short time `t`.
