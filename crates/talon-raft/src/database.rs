@@ -54,8 +54,7 @@ impl Database for Node {
             }
             let (write, wide) = (call.is_write(), is_wide_read(&call));
             // On the leader, reads between writes ride along with them; elsewhere reads are answered and writes are not.
-            let split = (write && run.wide)
-                || (write && run.size_bytes + size_bytes > RUN_BYTES_MAX)
+            let split = (write && (run.wide || run.size_bytes + size_bytes > RUN_BYTES_MAX))
                 || (wide && run.writes)
                 || (!leading && !run.calls.is_empty() && write != run.writes);
             if split {

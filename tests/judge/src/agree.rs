@@ -12,7 +12,7 @@ const APART_MS_MAX: i64 = 3_000;
 pub enum Rule {
     /// Byte for byte.
     Bytes,
-    /// A time in so many ms a unit, within [`APART_MS_MAX`]; 0 and below are no times and have to be the same.
+    /// A time in so many ms a unit, within `APART_MS_MAX`; 0 and below are no times and have to be the same.
     Time {
         /// The unit.
         unit_ms: i64,

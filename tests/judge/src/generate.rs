@@ -1,7 +1,7 @@
 //! Random sequences of commands.
 //!
 //! The two servers are not asked at the same moment, so a sequence must not depend on when exactly it is carried out:
-//! - A time to live is more than a quarter of an hour, and no two of a sequence are less than [`TIME_STEP_S`] apart, so
+//! - A time to live is more than a quarter of an hour, and no two of a sequence are less than `TIME_STEP_S` apart, so
 //!   that GT and LT judge alike; or it is refused or long past. Absolute times are decades away, or long past.
 //! - A short time to live is waited for before the next command.
 
