@@ -26,10 +26,10 @@ use crate::log::{LogSettings, LogStore};
 use crate::proposer::Proposer;
 use crate::read_index::ReadIndex;
 use crate::settings::Settings;
-use crate::state::{StateMachine, Stores};
+use crate::state::{Raft, StateMachine, Stores};
 use crate::timekeeper::Timekeeper;
 use crate::transport::{Cut, Gate, Link, MESSAGE_BYTES_MAX, Network, RaftService, Received};
-use crate::types::{NodeAddress, TypeConfig};
+use crate::types::NodeAddress;
 use crate::{upkeep, watcher};
 
 /// How long a stream with unanswered requests may be silent, ms.
@@ -40,8 +40,6 @@ const WIDE_READS_MAX: usize = 8;
 const ENTRY_SLACK_BYTES: usize = 16 << 20;
 /// How often a starting node asks its peers.
 const HELLO_INTERVAL: Duration = Duration::from_millis(200);
-
-pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]

@@ -18,7 +18,7 @@ use tokio::sync::{Notify, Semaphore, oneshot, watch};
 
 use crate::leadership::Leadership;
 use crate::pending::{Pending, Proposed, Ticket};
-use crate::state::StateMachine;
+use crate::state::Raft;
 use crate::timekeeper::Timekeeper;
 use crate::types::{LeaderId, ProposalEntry, TypeConfig};
 
@@ -34,8 +34,6 @@ const QUEUED_BYTES_MAX: usize = 256 << 20;
 const PERMIT_BYTES: usize = 1 << 10;
 /// How often held tickets are looked at while nobody leads.
 const HELD_CHECK: Duration = Duration::from_millis(20);
-
-type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// Where calls are handed in.
 pub struct Proposer {

@@ -5,15 +5,12 @@ use std::time::Duration;
 use openraft::ReadPolicy;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::state::StateMachine;
-use crate::types::TypeConfig;
+use crate::state::Raft;
 
 /// How many reads may wait for a round.
 const WAITING_MAX: usize = 65_536;
 /// How long one round may take.
 const ROUND_MAX: Duration = Duration::from_millis(1000);
-
-type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// Where reads ask for one.
 #[derive(Clone)]

@@ -492,6 +492,9 @@ struct Lump {
     done: oneshot::Sender<Result<(), Fault>>,
 }
 
+/// openraft, with Talon's types and state.
+pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
 /// openraft's handle to the state.
 pub struct StateMachine {
     stores: Arc<Stores>,

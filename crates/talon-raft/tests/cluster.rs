@@ -23,6 +23,12 @@ fn address(raft_port: u16) -> NodeAddress {
     NodeAddress { host: "127.0.0.1".into(), raft_port, resp_port: raft_port, grpc_port: raft_port }
 }
 
+/// A node that is to be added.
+fn learner(id: u64, port: u16) -> Member {
+    let NodeAddress { host, raft_port, resp_port, grpc_port } = address(port);
+    Member { id, host, resp_port, grpc_port, raft_port, role: MemberRole::Learner, matched_index: None }
+}
+
 struct Cluster {
     folder: tempfile::TempDir,
     peers: BTreeMap<u64, NodeAddress>,
@@ -256,16 +262,7 @@ async fn a_wiped_node_and_a_new_one_get_a_checkpoint() -> Anyhow {
     let fourth = start(settings).await;
     cluster.nodes.insert(4, fourth.clone());
     let (_, leader) = cluster.leader().await;
-    let member = Member {
-        id: 4,
-        host: "127.0.0.1".into(),
-        resp_port: port,
-        grpc_port: port,
-        raft_port: port,
-        role: MemberRole::Learner,
-        matched_index: None,
-    };
-    leader.add_learner(member).await?;
+    leader.add_learner(learner(4, port)).await?;
     until("the learner has the data", || async { run_one(&fourth, "DBSIZE").await == Ok(Reply::Integer(100)) }).await;
     leader.promote(4).await?;
     until("it votes", || async {
@@ -354,16 +351,7 @@ async fn a_stranger_is_refused() -> Anyhow {
     let mut settings = Settings::new(9, Path::join(folder.path(), "9"), listen, address(port));
     settings.cluster_secret = "guess".into();
     let stranger = start(settings).await;
-    let member = Member {
-        id: 9,
-        host: "127.0.0.1".into(),
-        resp_port: port,
-        grpc_port: port,
-        raft_port: port,
-        role: MemberRole::Learner,
-        matched_index: None,
-    };
-    let adding = tokio::time::timeout(Duration::from_secs(3), leader.add_learner(member)).await;
+    let adding = tokio::time::timeout(Duration::from_secs(3), leader.add_learner(learner(9, port))).await;
     assert!(adding.is_err(), "it never catches up");
     assert!(!stranger.status().serving);
     Ok(())

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Link;
 use super::convert::{entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 use crate::checkpoint::Incoming;
-use crate::state::{StateMachine, Stores};
+use crate::state::{Raft, Stores};
 use crate::types::{DecodeError, TypeConfig, Vote};
 
 /// What the node wants to know of, and decide about, what arrives.
@@ -42,8 +42,6 @@ pub struct Received {
     /// Up to where the leader had committed.
     pub committed_index: Option<u64>,
 }
-
-type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
 /// The gRPC service of a node.
 pub struct RaftService {
