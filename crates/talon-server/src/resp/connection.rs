@@ -1,17 +1,20 @@
 //! One connection: read, take every complete request, one call of the database, the replies in order, one flush.
 
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use talon_core::{Consistency, Database, Refusal, Reply};
 use talon_resp::{ProtocolError, RequestDecoder, encode_error_line};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
 use super::clients::Client;
@@ -52,8 +55,16 @@ impl From<io::Error> for End {
     }
 }
 
-pub(crate) struct Connection<D> {
-    stream: TcpStream,
+/// What came of sending and reading at the same time.
+enum Exchange {
+    Written(usize),
+    Read(usize),
+    Stalled,
+}
+
+/// `S` is the stream: a TCP socket, or what stands for one.
+pub(crate) struct Connection<D, S> {
+    stream: S,
     database: Arc<D>,
     shared: Arc<Shared>,
     client: Arc<Client>,
@@ -75,15 +86,15 @@ pub(crate) struct Connection<D> {
     broken: Option<ProtocolError>,
 }
 
-impl<D: Database> Connection<D> {
+impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
     pub fn new(
-        stream: TcpStream,
+        stream: S,
         database: Arc<D>,
         shared: Arc<Shared>,
         client: Arc<Client>,
         demotions: watch::Receiver<u64>,
         shutdown: CancellationToken,
-    ) -> Connection<D> {
+    ) -> Connection<D, S> {
         let session = Session::new(client.clone(), &shared.settings);
         let batch_calls_max = BATCH_CALLS_FIRST.min(shared.settings.pipeline_calls_max).max(1);
         Connection {
@@ -259,36 +270,47 @@ impl<D: Database> Connection<D> {
     async fn flush(&mut self) -> Result<(), End> {
         let settings = &self.shared.settings;
         let metrics = &self.shared.metrics;
-        let (mut reader, mut writer) = self.stream.split();
+        let (stream, input, output) = (&mut self.stream, &mut self.input, &self.output);
         let mut written = 0;
         let mut deadline = Instant::now() + settings.output_stall_max;
-        while written < self.output.len() {
-            let may_read = !self.ended && self.input.len() + self.decoder.held_bytes() < settings.query_bytes_max;
+        while written < output.len() {
+            let may_read = !self.ended && input.len() + self.decoder.held_bytes() < settings.query_bytes_max;
             // A shutdown lets replies go out; being killed does not.
             let may_be_killed = !self.shutdown.is_cancelled();
+            let mut stall = pin!(sleep_until(deadline));
+            // One poll for both directions, because not every stream can be split without a lock.
+            let exchange = poll_fn(|context| {
+                if let Poll::Ready(write) = Pin::new(&mut *stream).poll_write(context, &output[written..]) {
+                    return Poll::Ready(write.map(Exchange::Written));
+                }
+                // Before the read: who only sends is cut off, too.
+                if stall.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Ok(Exchange::Stalled));
+                }
+                if may_read {
+                    return poll_read_buf(Pin::new(&mut *stream), context, input).map_ok(Exchange::Read);
+                }
+                Poll::Pending
+            });
             tokio::select! {
                 biased;
-                write = timeout_at(deadline, writer.write(&self.output[written..])) => match write {
-                    Ok(count) => {
-                        let count = count?;
-                        if count == 0 {
-                            return Err(End::Done);
-                        }
+                exchange = exchange => match exchange? {
+                    Exchange::Written(0) => return Err(End::Done),
+                    Exchange::Written(count) => {
                         add(&metrics.bytes_out, count);
                         written += count;
                         deadline = Instant::now() + settings.output_stall_max;
                     }
-                    Err(_) => {
+                    Exchange::Read(count) => {
+                        add(&metrics.bytes_in, count);
+                        self.ended = count == 0;
+                    }
+                    Exchange::Stalled => {
                         add(&metrics.connections_cut, 1);
                         tracing::warn!(client = self.client.id, "a client does not read its replies; cutting it off");
                         return Err(End::Done);
                     }
                 },
-                read = reader.read_buf(&mut self.input), if may_read => {
-                    let count = read?;
-                    add(&metrics.bytes_in, count);
-                    self.ended = count == 0;
-                }
                 () = self.client.kill.cancelled(), if may_be_killed => {
                     if !self.shutdown.is_cancelled() {
                         return Err(End::Done);
@@ -306,7 +328,7 @@ impl<D: Database> Connection<D> {
 }
 
 /// Lets the client read its error: closing while it is still sending would throw the error away.
-pub(crate) async fn linger(stream: &mut TcpStream) {
+pub(crate) async fn linger(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     let drain = async {
         stream.shutdown().await?;
         let mut scratch = vec![0u8; READ_BYTES];

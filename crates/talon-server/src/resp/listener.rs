@@ -1,16 +1,13 @@
 //! Accepts connections, watches leadership, and ends everything in time.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use socket2::{SockRef, TcpKeepalive};
 use talon_core::Database;
 use talon_resp::encode_error_line;
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -21,12 +18,11 @@ use super::connection::{Connection, linger};
 use super::metrics::add;
 use super::session::{Open, Shared};
 use super::settings::RespSettings;
+use super::socket::Listener;
 use super::topology;
 
 /// After a failed accept (no file handles left, say), so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// After so much silence the peer's machine is asked whether it is still there.
-const KEEPALIVE: Duration = Duration::from_secs(300);
 /// How many refused clients may be reading their refusal at one time; further ones are just closed.
 const REFUSALS_MAX: usize = 128;
 
@@ -37,8 +33,8 @@ const PROTECTED: &str = "DENIED Talon is running in protected mode: it listens b
 
 /// Serves RESP on `listener` until `shutdown`; returns when every connection has ended, at the latest after
 /// [`RespSettings::drain_max`].
-pub async fn serve<D: Database>(
-    listener: TcpListener,
+pub async fn serve<L: Listener, D: Database>(
+    mut listener: L,
     database: Arc<D>,
     settings: Arc<RespSettings>,
     shutdown: CancellationToken,
@@ -74,7 +70,9 @@ pub async fn serve<D: Database>(
         let refusal = if guarded && !address.ip().to_canonical().is_loopback() {
             PROTECTED
         } else {
-            match enter(&shared, &stream, address, &shutdown) {
+            let local = L::stream_addr(&stream).unwrap_or(address);
+            let clients_max = shared.clients_max.load(Ordering::Relaxed);
+            match shared.clients.enter(address, local, clients_max, shutdown.child_token()) {
                 Some(client) => {
                     let connection = Connection::new(
                         stream,
@@ -122,23 +120,7 @@ impl Drop for Entered<'_> {
     }
 }
 
-fn enter(
-    shared: &Shared,
-    stream: &TcpStream,
-    address: SocketAddr,
-    shutdown: &CancellationToken,
-) -> Option<Arc<Client>> {
-    let local = stream.local_addr().unwrap_or(address);
-    let clients_max = shared.clients_max.load(Ordering::Relaxed);
-    let client = shared.clients.enter(address, local, clients_max, shutdown.child_token())?;
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
-    if let Err(error) = stream.set_nodelay(true).and_then(|()| SockRef::from(stream).set_tcp_keepalive(&keepalive)) {
-        tracing::debug!(%error, "cannot set a connection's options");
-    }
-    Some(client)
-}
-
-async fn refuse(mut stream: TcpStream, line: &'static str) {
+async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin, line: &'static str) {
     let mut out = BytesMut::new();
     encode_error_line(line.as_bytes(), &mut out);
     if stream.write_all(&out).await.is_ok() {

@@ -7,6 +7,8 @@
 //! Bounds: connections, words and bytes of a request, calls and bytes of a batch, bytes of replies, the time a client may take
 //! to read them, the time a shutdown may take. All are in [`RespSettings`].
 //!
+//! Connections come from a [`Listener`]: TCP, or what stands for it in a simulation.
+//!
 //! When a node stops leading, its ordinary connections are answered and closed, and those in READONLY mode stay.
 
 mod clients;
@@ -20,6 +22,7 @@ mod pipeline;
 mod session;
 mod settings;
 mod slot;
+mod socket;
 mod table;
 mod topology;
 
@@ -27,3 +30,4 @@ pub use listener::serve;
 pub use metrics::{CommandCounters, Metrics};
 pub use settings::RespSettings;
 pub use slot::{SLOTS, key_slot};
+pub use socket::Listener;
