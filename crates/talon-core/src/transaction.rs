@@ -48,6 +48,9 @@ pub trait Source {
 
     /// About how many bytes the keys with this prefix take on disk.
     fn disk_bytes(&self, prefix: &[u8]) -> Result<u64, Fault>;
+
+    /// The index of the last entry that this state holds.
+    fn position(&self) -> u64;
 }
 
 /// One thing to commit, after those before it. Keys are without any storage prefix; expiry rows are made by the storage side from both parts.
@@ -102,6 +105,7 @@ pub struct Transaction<'a> {
     /// The expiry of the stored record that was read last: what is read is often written next.
     last_read: Option<(Bytes, Option<u64>)>,
     may_have_expiries: bool,
+    position: u64,
     clock_ms: u64,
     reader_clock_ms: u64,
     seed: u64,
@@ -120,6 +124,7 @@ impl<'a> Transaction<'a> {
             expiries_cleared: false,
             last_read: None,
             may_have_expiries: source.may_have_expiries(),
+            position: source.position(),
             clock_ms,
             reader_clock_ms: clock_ms,
             seed: 0,
@@ -133,6 +138,16 @@ impl<'a> Transaction<'a> {
     pub fn for_read(source: &'a dyn Source, clock_ms: u64, reader_clock_ms: u64, seed: u64) -> Transaction<'a> {
         let reader_clock_ms = reader_clock_ms.max(clock_ms);
         Transaction { reader_clock_ms, seed, ..Transaction::new(source, clock_ms) }
+    }
+
+    /// What follows belongs to the entry with this index.
+    pub fn set_position(&mut self, index: u64) {
+        self.position = index;
+    }
+
+    /// The index of the entry that is being carried out; for a read, of the last one in the state it reads.
+    pub fn position(&self) -> u64 {
+        self.position
     }
 
     /// Starts the next entry: the clock is raised to its stamp, never lowered.

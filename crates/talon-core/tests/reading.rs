@@ -97,6 +97,10 @@ impl Source for Counting {
     fn disk_bytes(&self, prefix: &[u8]) -> Result<u64, Fault> {
         self.below.disk_bytes(prefix)
     }
+
+    fn position(&self) -> u64 {
+        self.below.position()
+    }
 }
 
 fn random_key(source: &dyn Source, seed: u64) -> Reply {

@@ -7,11 +7,13 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
+use talon_raft::environment::Workers;
 use talon_raft::log::{DiskFiles, Files, LogSettings, LogStore};
 use talon_raft::types::{Entry, Payload, ProposalEntry, TypeConfig, log_id};
 
@@ -65,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn run(directory: &Path, load: &Load, raw_mb: f64) -> Result<(), Box<dyn Error>> {
-    let mut store = LogStore::open(directory, LogSettings::default())?;
+    let mut store = LogStore::open(Arc::new(DiskFiles::open(directory)?), LogSettings::default(), Workers::Threads)?;
     let payload = Bytes::from(vec![b'x'; load.entry_bytes]);
     let (started, cpu_before) = (Instant::now(), cpu_time()?);
     let mut in_flight = VecDeque::new();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
+use talon_proto::v1::CheckpointPiece;
 
 /// How much of a file travels in one message, bytes.
 pub const PIECE_BYTES: usize = 1 << 20;
@@ -171,31 +171,60 @@ fn files_of(folder: &Path) -> io::Result<Vec<String>> {
     Ok(files)
 }
 
-/// Reads a checkpoint piece by piece: calls `take` with the file's name, the piece's offset, its bytes and their CRC32C. Returns how
-/// many files there were. An empty file is one empty piece.
-///
-/// # Errors
-/// If a file cannot be read, or `take` fails.
-pub fn read_pieces(folder: &Path, mut take: impl FnMut(&str, u64, Bytes, u32) -> io::Result<()>) -> io::Result<u32> {
-    let files = files_of(folder)?;
-    for name in &files {
-        let mut file = File::open(folder.join(name))?;
-        let mut offset_bytes = 0;
+/// Reads a checkpoint piece by piece, its files in the order of their names. An empty file is one empty piece.
+#[derive(Debug)]
+pub struct Pieces {
+    folder: PathBuf,
+    files: std::vec::IntoIter<String>,
+    files_total: usize,
+    /// The file that is being read, and how far.
+    open: Option<(String, File, u64)>,
+}
+
+impl Pieces {
+    /// Of the checkpoint in this folder.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn open(folder: &Path) -> io::Result<Pieces> {
+        let files = files_of(folder)?;
+        Ok(Pieces { folder: folder.to_owned(), files_total: files.len(), files: files.into_iter(), open: None })
+    }
+
+    /// How many files there are in all.
+    ///
+    /// # Errors
+    /// If they cannot be counted in 32 bits.
+    pub fn files(&self) -> io::Result<u32> {
+        u32::try_from(self.files_total).map_err(io::Error::other)
+    }
+
+    /// The next piece; `None` behind the last one.
+    ///
+    /// # Errors
+    /// If a file cannot be read.
+    pub fn next(&mut self) -> io::Result<Option<CheckpointPiece>> {
         loop {
+            let (file_name, mut file, offset_bytes) = match self.open.take() {
+                Some(open) => open,
+                None => {
+                    let Some(name) = self.files.next() else { return Ok(None) };
+                    let file = File::open(self.folder.join(&name))?;
+                    (name, file, 0)
+                }
+            };
             let mut piece = Vec::with_capacity(PIECE_BYTES);
             Read::by_ref(&mut file).take(PIECE_BYTES as u64).read_to_end(&mut piece)?;
             let length = piece.len();
-            if length > 0 || offset_bytes == 0 {
-                let crc = crc32c::crc32c(&piece);
-                take(name, offset_bytes, piece.into(), crc)?;
+            if length == PIECE_BYTES {
+                self.open = Some((file_name.clone(), file, offset_bytes + length as u64));
             }
-            offset_bytes += length as u64;
-            if length < PIECE_BYTES {
-                break;
+            if length > 0 || offset_bytes == 0 {
+                let crc32c = crc32c::crc32c(&piece);
+                return Ok(Some(CheckpointPiece { file: file_name, offset_bytes, data: piece.into(), crc32c }));
             }
         }
     }
-    u32::try_from(files.len()).map_err(io::Error::other)
 }
 
 /// A checkpoint that is being received. Whatever is wrong with it is an error, and the folder goes when this is dropped.
@@ -293,19 +322,17 @@ impl Drop for Incoming {
 mod tests {
     use super::*;
 
-    type Pieces = Vec<(String, u64, Bytes, u32)>;
-
-    fn example() -> io::Result<(tempfile::TempDir, Pieces)> {
+    fn example() -> io::Result<(tempfile::TempDir, Vec<CheckpointPiece>)> {
         let source = tempfile::tempdir()?;
         fs::write(source.path().join("000012.sst"), vec![7; 2 * PIECE_BYTES + 5])?;
         fs::write(source.path().join("CURRENT"), b"MANIFEST-1\n")?;
         fs::write(source.path().join("EMPTY"), b"")?;
-        let mut pieces = Pieces::new();
-        let files = read_pieces(source.path(), |name, offset, data, crc| {
-            pieces.push((name.to_owned(), offset, data, crc));
-            Ok(())
-        })?;
-        assert_eq!((files, pieces.len()), (3, 5));
+        let mut reader = Pieces::open(source.path())?;
+        let mut pieces = Vec::new();
+        while let Some(piece) = reader.next()? {
+            pieces.push(piece);
+        }
+        assert_eq!((reader.files()?, pieces.len()), (3, 5));
         Ok((source, pieces))
     }
 
@@ -315,8 +342,8 @@ mod tests {
         let target = tempfile::tempdir()?;
         let size = Checkpoint::new(source.path().to_owned(), 1, Arc::default()).size_bytes()?;
         let mut incoming = Incoming::new(target.path().join("in"), size)?;
-        for (name, offset, data, crc) in &pieces {
-            incoming.piece(name, *offset, data, *crc)?;
+        for piece in &pieces {
+            incoming.piece(&piece.file, piece.offset_bytes, &piece.data, piece.crc32c)?;
         }
         let folder = incoming.finish(3)?;
         for file in files_of(source.path())? {
@@ -331,7 +358,7 @@ mod tests {
         let target = tempfile::tempdir()?;
         let folder = target.path().join("in");
         let begin = || Incoming::new(folder.clone(), 2 * PIECE_BYTES as u64 + 16);
-        let (name, _, data, crc) = &pieces[0];
+        let CheckpointPiece { file: name, data, crc32c: crc, .. } = &pieces[0];
         assert!(begin()?.piece(name, 0, data, crc ^ 1).is_err());
         assert!(begin()?.piece(name, 7, data, *crc).is_err());
         let mut gap = begin()?;

@@ -268,7 +268,7 @@ async fn read_view(
         let calls = calls.clone();
         let permit = inner.wide_reads.clone().acquire_owned().await;
         let _permit = permit.map_err(|_| Denied::ShuttingDown)?;
-        let reading = tokio::task::spawn_blocking(move || view.read(&calls, clock_ms, seed));
+        let reading = inner.environment.workers.run(move || view.read(&calls, clock_ms, seed));
         reading.await.map_err(|error| Denied::Fault(error.to_string()))?
     } else {
         view.read(calls, clock_ms, seed)

@@ -6,6 +6,7 @@ mod admin;
 pub mod checkpoint;
 pub mod clock;
 mod database;
+pub mod environment;
 mod identity;
 mod leadership;
 pub mod lease;
@@ -22,6 +23,7 @@ pub mod types;
 mod upkeep;
 mod watcher;
 
+pub use environment::Environment;
 pub use node::{Node, StartError};
 pub use settings::Settings;
 pub use types::NodeAddress;

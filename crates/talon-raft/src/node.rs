@@ -11,14 +11,13 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::storage::RaftLogStorage;
 use openraft::{Config, RaftLogReader, SnapshotPolicy};
 use talon_core::Status;
+use talon_core::planted::{Bug, is_planted};
 use talon_proto::v1::raft_server::RaftServer;
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 
-use crate::clock::{Clocks, SystemClocks};
+use crate::environment::{Environment, Sockets};
 use crate::identity::{Home, HomeError, Identity};
 use crate::leadership::{Heard, Leadership};
 use crate::lease::LeaseGuard;
@@ -109,6 +108,7 @@ pub(crate) struct Inner {
     pub voter_sets: Mutex<Vec<Vec<u64>>>,
     pub watch_over: Arc<WatchOver>,
     pub fault: watch::Receiver<Option<String>>,
+    pub environment: Environment,
 }
 
 impl Inner {
@@ -195,7 +195,7 @@ fn raft_config(settings: &Settings) -> Result<Config, StartError> {
         enable_pre_vote: Some(true),
         // A restarted leader may have lost a tail that it never acknowledged; as leader of the same term it would give its log ids
         // to other entries.
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(is_planted(Bug::LeaderRestore)),
         // A follower may come back with an empty disk. It does not vote before it has caught up (`joining`).
         allow_log_reversion: Some(true),
         // Until `watcher` allows it.
@@ -211,14 +211,14 @@ impl Node {
     /// # Errors
     /// If the folder, the log, the state or the port cannot be used.
     pub async fn start(settings: Settings) -> Result<Arc<Node>, StartError> {
-        Node::start_with(settings, Arc::new(SystemClocks)).await
+        Node::start_in(settings, Environment::system()).await
     }
 
-    /// Starts a node on these clocks.
+    /// Starts a node that takes clocks, connections, disks and threads from this environment.
     ///
     /// # Errors
     /// As [`Node::start`].
-    pub async fn start_with(settings: Settings, clocks: Arc<dyn Clocks>) -> Result<Arc<Node>, StartError> {
+    pub async fn start_in(settings: Settings, environment: Environment) -> Result<Arc<Node>, StartError> {
         let request_bytes_max = MESSAGE_BYTES_MAX - 2 * ENTRY_SLACK_BYTES;
         if settings.request_bytes_max > request_bytes_max {
             let given = settings.request_bytes_max;
@@ -226,7 +226,7 @@ impl Node {
         }
         let home = Home::open(&settings.data_dir)?;
         let identity = home.identity(settings.node_id)?;
-        let time = Arc::new(Timekeeper::new(settings.node_id, clocks));
+        let time = Arc::new(Timekeeper::new(settings.node_id, environment.clocks.clone()));
         let lease = Arc::new(LeaseGuard::new(settings.election_timeout_ms_max));
         let cluster_id = identity.as_ref().map(|identity| identity.cluster_id.clone()).unwrap_or_default();
         let link = Link::new(
@@ -236,13 +236,18 @@ impl Node {
             time.clone(),
             lease.clone(),
             SILENCE_MS_MAX,
+            environment.workers,
         );
         let link = Arc::new(link.map_err(StartError::Settings)?);
 
         let log_settings = LogSettings { segment_bytes: settings.log_segment_bytes, ..LogSettings::default() };
-        let log = LogStore::open(&home.log(), log_settings).map_err(|error| StartError::Log(error.to_string()))?;
+        let folder = home.log();
+        let files = environment.disks.log_files(&folder);
+        let files = files.map_err(|error| StartError::Log(format!("cannot open {}: {error}", folder.display())))?;
+        let log = LogStore::open(files, log_settings, environment.workers);
+        let log = log.map_err(|error| StartError::Log(error.to_string()))?;
         let (fault_known, fault) = watch::channel(None);
-        let stores = Stores::open(&home.state(), settings.memory_bytes, fault_known)
+        let stores = Stores::open(&home.state(), settings.memory_bytes, &environment, fault_known)
             .map_err(|fault| StartError::State(fault.0))?;
         let stores = Arc::new(stores);
         let restarted = fits(log.clone(), &stores).await?;
@@ -255,11 +260,15 @@ impl Node {
             link: std::sync::OnceLock::from(link.clone()),
             heard: Heard::new(now_ms),
             joining: AtomicBool::new(identity.as_ref().is_some_and(|identity| identity.joining)),
-            quiet_until_ms: if restarted { now_ms + settings.election_timeout_ms_max } else { 0 },
+            quiet_until_ms: if restarted && !is_planted(Bug::VoteWithinOldLease) {
+                now_ms + settings.election_timeout_ms_max
+            } else {
+                0
+            },
             home,
         });
 
-        let network = Network::new(link.clone());
+        let network = Network::new(link.clone(), environment.sockets.clone());
         let machine = StateMachine::start(stores.clone()).map_err(|error| StartError::State(error.to_string()))?;
         let config = Arc::new(raft_config(&settings)?);
         let raft = Raft::new(settings.node_id, config, network.clone(), log.clone(), machine)
@@ -267,7 +276,7 @@ impl Node {
             .map_err(|error| StartError::Raft(error.to_string()))?;
 
         let ending = CancellationToken::new();
-        listen(&settings, &raft, &link, &watch_over, &stores, &ending).await?;
+        listen(&settings, &*environment.sockets, &raft, &link, &watch_over, &stores, &ending).await?;
 
         let (status_known, status) = watch::channel(Arc::new(watcher::first_status(&settings)));
         let (leadership_known, leadership) = watch::channel(Leadership::Nobody);
@@ -288,6 +297,7 @@ impl Node {
             voter_sets: Mutex::default(),
             watch_over,
             fault,
+            environment,
         });
         spawn(&ending, watcher::run(inner.clone(), leadership_known, status_known));
         spawn(&ending, upkeep::keep_time(inner.clone()));
@@ -339,13 +349,14 @@ impl Node {
             tracing::warn!(%error, "raft did not end cleanly");
         }
         let stores = self.inner.stores.clone();
-        match tokio::task::spawn_blocking(move || stores.live().machine.flush()).await {
+        let workers = self.inner.environment.workers;
+        match workers.run(move || stores.live().machine.flush()).await {
             Ok(Ok(applied)) => tracing::info!(index = applied.index, "the state is on disk"),
             Ok(Err(fault)) => tracing::error!(%fault, "the state was not flushed; the log will bring it again"),
             Err(error) => tracing::error!(%error, "the state was not flushed; the log will bring it again"),
         }
         let log = self.inner.log.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || log.close()).await {
+        if let Ok(Err(error)) = workers.run(move || log.close()).await {
             tracing::error!(%error, "the log did not end cleanly");
         }
     }
@@ -402,6 +413,7 @@ fn only_voter(settings: &Settings, stores: &Stores) -> Result<bool, StartError> 
 
 async fn listen(
     settings: &Settings,
+    sockets: &dyn Sockets,
     raft: &Raft,
     link: &Arc<Link>,
     watch_over: &Arc<WatchOver>,
@@ -409,7 +421,7 @@ async fn listen(
     ending: &CancellationToken,
 ) -> Result<(), StartError> {
     let address = settings.raft_listen;
-    let listener = TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })?;
+    let connections = sockets.listen(address).await.map_err(|source| StartError::Listen { address, source })?;
     let service = RaftService::new(raft.clone(), link.clone(), watch_over.clone(), stores.clone(), ending.clone());
     let service = RaftServer::new(service)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -427,14 +439,7 @@ async fn listen(
             .http2_keepalive_interval(Some(Duration::from_secs(5)))
             .add_service(service);
         let cutting = ended.clone();
-        let incoming = TcpListenerStream::new(listener).map(move |stream| {
-            stream.map(|stream| {
-                // tonic's own setting does not reach connections that it did not accept itself. A connection that does not take it is
-                // broken, and whoever reads from it will see.
-                let _ = stream.set_nodelay(true);
-                Cut::new(stream, &cutting)
-            })
-        });
+        let incoming = connections.map(move |stream| stream.map(|stream| Cut::new(stream, &cutting)));
         if let Err(error) = server.serve_with_incoming_shutdown(incoming, ended.cancelled_owned()).await {
             tracing::error!(%error, "the raft listener ended");
         }

@@ -16,10 +16,11 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, S
 use talon::{Content, Machine, ReadView};
 use talon_core::proposal::stamp_and_seed;
 use talon_core::{Call, Denied, Fault, Proposal, Reply, StateHash};
-use talon_storage::{RocksEngine, RocksSettings};
+use talon_storage::Engine;
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::checkpoint::{Checkpoint, Transfers, remove_folder};
+use crate::environment::{Disks, Environment, Observer, Workers};
 use crate::identity::write_durably;
 use crate::pending::{Pending, Ticket};
 use crate::types::{Applied, Entry, LogId, NodeAddress, Payload, StoredMembership, TypeConfig, log_id};
@@ -39,20 +40,24 @@ pub struct Live {
     pub machine: Machine,
     folder: PathBuf,
     /// Gone when the machine and every view of it are: then nobody reads the files any more.
-    engine: Weak<RocksEngine>,
+    engine: Weak<dyn Engine>,
 }
 
 /// Where the state and its checkpoints are.
 pub struct Stores {
     folder: PathBuf,
     memory_bytes: usize,
+    disks: Arc<dyn Disks>,
+    /// Where work is done that blocks.
+    pub workers: Workers,
+    observer: Option<Arc<dyn Observer>>,
     live: RwLock<Arc<Live>>,
     checkpoint: Mutex<Option<Checkpoint>>,
     /// Held while a checkpoint is made or installed: two at once would take each other's files away, and one of a state that has been
     /// replaced must not become the newest.
     changing: Mutex<()>,
     /// Replaced states that somebody may still be reading.
-    replaced: Mutex<Vec<(Weak<RocksEngine>, PathBuf)>>,
+    replaced: Mutex<Vec<(Weak<dyn Engine>, PathBuf)>>,
     received: AtomicU64,
     /// Which nodes are being sent a checkpoint.
     pub transfers: Arc<Transfers>,
@@ -68,7 +73,12 @@ impl Stores {
     ///
     /// # Errors
     /// If what is there cannot be read, or is damaged.
-    pub fn open(folder: &Path, memory_bytes: usize, fault: watch::Sender<Option<String>>) -> Result<Stores, Fault> {
+    pub fn open(
+        folder: &Path,
+        memory_bytes: usize,
+        environment: &Environment,
+        fault: watch::Sender<Option<String>>,
+    ) -> Result<Stores, Fault> {
         let io = |error: io::Error| Fault(format!("{}: {error}", folder.display()));
         fs::create_dir_all(folder).map_err(io)?;
         let pointer = folder.join("CURRENT");
@@ -86,10 +96,13 @@ impl Stores {
         };
         let transfers = Arc::new(Transfers::default());
         let checkpoint = tidy_up(folder, &current, &transfers).map_err(io)?;
-        let live = open_live(folder.join(&current), memory_bytes)?;
+        let live = open_live(folder.join(&current), memory_bytes, &*environment.disks)?;
         let stores = Stores {
             folder: folder.to_owned(),
             memory_bytes,
+            disks: environment.disks.clone(),
+            workers: environment.workers,
+            observer: environment.observer.clone(),
             live: RwLock::new(Arc::new(live)),
             checkpoint: Mutex::new(checkpoint),
             changing: Mutex::default(),
@@ -101,7 +114,7 @@ impl Stores {
             applied_term: AtomicU64::new(0),
             fault,
         };
-        stores.note_applied_term()?;
+        stores.note_opened()?;
         Ok(stores)
     }
 
@@ -132,9 +145,14 @@ impl Stores {
         self.applied_term.load(Ordering::Acquire)
     }
 
-    fn note_applied_term(&self) -> Result<(), Fault> {
-        let position = decode_position(&self.live().machine.applied().position)?;
+    /// Another state is the live one now.
+    fn note_opened(&self) -> Result<(), Fault> {
+        let view = self.live().machine.view()?;
+        let position = decode_position(view.position())?;
         self.applied_term.store(position.map_or(0, |position| position.leader_id.term), Ordering::Release);
+        if let Some(observer) = &self.observer {
+            observer.opened(&view);
+        }
         Ok(())
     }
 
@@ -233,7 +251,7 @@ impl Stores {
             checkpoint.supersede();
             Ok((meta, checkpoint))
         };
-        tokio::task::spawn_blocking(open).await.map_err(|error| Fault(error.to_string()))?
+        self.workers.run(open).await.map_err(|error| Fault(error.to_string()))?
     }
 
     /// Makes a received checkpoint the live state: rename, then one pointer. Blocking.
@@ -251,7 +269,7 @@ impl Stores {
         }
         fs::rename(received.folder(), &folder).map_err(io)?;
         sync_folder()?;
-        let live = open_live(folder, self.memory_bytes)?;
+        let live = open_live(folder, self.memory_bytes, &*self.disks)?;
         // What was made of the old state is older than what is installed, and the log behind it will be gone: after a kill, too, it must not
         // be taken for the newest. If nobody is being sent it, it goes now; else when the transfer is over, under a name that says nothing.
         let outdated = self.checkpoint().take();
@@ -263,7 +281,7 @@ impl Stores {
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         replaced.push((old.engine.clone(), old.folder.clone()));
         drop((replaced, old));
-        self.note_applied_term()?;
+        self.note_opened()?;
         tracing::info!(index = self.live().machine.applied().index, "installed a checkpoint");
         Ok(())
     }
@@ -275,12 +293,15 @@ impl Stores {
             prepared.push(Prepared::new(entry, &self.pending)?);
         }
         // A mark wants the state exactly behind it, so it ends a batch.
+        let ends = |entry: &Prepared| {
+            entry.is_mark() || self.observer.as_ref().is_some_and(|observer| observer.stops_at(entry.position.index))
+        };
         let mut rest = prepared.as_mut_slice();
         while !rest.is_empty() {
-            let marked = rest.iter().position(Prepared::is_mark);
-            let (batch, behind) = rest.split_at_mut(marked.map_or(rest.len(), |mark| mark + 1));
+            let end = rest.iter().position(ends);
+            let (batch, behind) = rest.split_at_mut(end.map_or(rest.len(), |end| end + 1));
             self.apply_batch(batch)?;
-            if marked.is_some() {
+            if batch.last().is_some_and(Prepared::is_mark) {
                 self.hash_state()?;
             }
             rest = behind;
@@ -290,7 +311,11 @@ impl Stores {
 
     fn apply_batch(&self, batch: &mut [Prepared]) -> Result<(), Fault> {
         let entries: Vec<talon::Entry<'_>> = batch.iter().map(Prepared::to_entry).collect();
-        let replies = self.live().machine.apply(&entries)?;
+        let live = self.live();
+        let replies = live.machine.apply(&entries)?;
+        if let Some(observer) = &self.observer {
+            observer.applied(&entries, &*live.machine.view()?);
+        }
         drop(entries);
         if let Some(last) = batch.last() {
             self.applied_term.store(last.position.leader_id.term, Ordering::Release);
@@ -314,8 +339,8 @@ impl Stores {
             }
             Err(fault) => stores.fail(&fault),
         };
-        let thread = std::thread::Builder::new().name("talon-hash".into()).spawn(compute);
-        thread.map(drop).map_err(|error| Fault(format!("no thread for the state hash: {error}")))
+        let started = self.workers.start("talon-hash", compute);
+        started.map_err(|error| Fault(format!("no thread for the state hash: {error}")))
     }
 }
 
@@ -343,12 +368,8 @@ fn tidy_up(folder: &Path, current: &str, transfers: &Arc<Transfers>) -> io::Resu
     Ok(newest.map(|(index, path)| Checkpoint::new(path, index, transfers.clone())))
 }
 
-fn open_live(folder: PathBuf, memory_bytes: usize) -> Result<Live, Fault> {
-    let defaults = RocksSettings::default();
-    let cache_bytes = memory_bytes.saturating_sub(2 * defaults.memtable_bytes).max(8 << 20);
-    let settings = RocksSettings { cache_bytes, ..defaults };
-    let engine = RocksEngine::open(&folder, &settings).map_err(|error| Fault(error.to_string()))?;
-    let engine = Arc::new(engine);
+fn open_live(folder: PathBuf, memory_bytes: usize, disks: &dyn Disks) -> Result<Live, Fault> {
+    let engine = disks.open_engine(&folder, memory_bytes).map_err(|error| Fault(error.to_string()))?;
     let weak = Arc::downgrade(&engine);
     let machine = Machine::open(engine).map_err(|error| Fault(error.to_string()))?;
     Ok(Live { machine, folder, engine: weak })
@@ -498,8 +519,8 @@ pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 /// openraft's handle to the state.
 pub struct StateMachine {
     stores: Arc<Stores>,
-    /// The thread that applies. A bounded queue of one: openraft waits for each lump.
-    apply: mpsc::SyncSender<Lump>,
+    /// The thread that applies, if there is one. A bounded queue of one: openraft waits for each lump.
+    apply: Option<mpsc::SyncSender<Lump>>,
 }
 
 impl StateMachine {
@@ -508,21 +529,28 @@ impl StateMachine {
     /// # Errors
     /// If the thread cannot be started.
     pub fn start(stores: Arc<Stores>) -> io::Result<StateMachine> {
+        if stores.workers == Workers::Inline {
+            return Ok(StateMachine { stores, apply: None });
+        }
         let (apply, lumps) = mpsc::sync_channel::<Lump>(1);
         let applying = stores.clone();
-        std::thread::Builder::new().name("talon-apply".into()).spawn(move || {
+        stores.workers.start("talon-apply", move || {
             for lump in lumps {
                 let result = applying.apply(lump.entries).inspect_err(|fault| applying.fail(fault));
                 let _ = lump.done.send(result);
             }
         })?;
-        Ok(StateMachine { stores, apply })
+        Ok(StateMachine { stores, apply: Some(apply) })
     }
 
     async fn apply_lump(&self, entries: Vec<Entry>) -> io::Result<()> {
+        let Some(apply) = &self.apply else {
+            let result = self.stores.apply(entries).inspect_err(|fault| self.stores.fail(fault));
+            return result.map_err(io::Error::other);
+        };
         let (done, finished) = oneshot::channel();
         let gone = || io::Error::other("the thread that applies is gone");
-        self.apply.send(Lump { entries, done }).map_err(|_| gone())?;
+        apply.send(Lump { entries, done }).map_err(|_| gone())?;
         finished.await.map_err(|_| gone())?.map_err(io::Error::other)
     }
 }
@@ -577,7 +605,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
             let result = stores.install(&snapshot);
             result.inspect_err(|fault| stores.fail(fault)).map_err(io::Error::other)
         };
-        tokio::task::spawn_blocking(install).await.map_err(io::Error::other)??;
+        self.stores.workers.run(install).await??;
         let (position, _) = self.applied_state().await?;
         if position == wanted {
             Ok(())
@@ -591,14 +619,14 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     ) -> io::Result<Option<Snapshot<crate::types::LeaderId, u64, NodeAddress, Checkpoint>>> {
         // There need not be one at hand: it is made when it is asked for.
         let stores = self.stores.clone();
-        let made = tokio::task::spawn_blocking(move || {
+        let made = self.stores.workers.run(move || {
             let newest = stores.checkpoint().clone();
             match newest {
                 Some(newest) => Ok(Some((read_meta(&newest.folder())?, newest))),
                 None => stores.make_checkpoint(),
             }
         });
-        let made = made.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        let made = made.await?.map_err(io::Error::other)?;
         Ok(made.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
     }
 }
@@ -613,9 +641,8 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot<crate::types::LeaderId, u64, NodeAddress, Checkpoint>> {
         let stores = self.stores.clone();
-        let made =
-            tokio::task::spawn_blocking(move || stores.make_checkpoint().inspect_err(|fault| stores.fail(fault)));
-        let made = made.await.map_err(io::Error::other)?.map_err(io::Error::other)?;
+        let made = self.stores.workers.run(move || stores.make_checkpoint().inspect_err(|fault| stores.fail(fault)));
+        let made = made.await?.map_err(io::Error::other)?;
         let (meta, snapshot) = made.ok_or_else(|| io::Error::other("there is no state to make a checkpoint of"))?;
         Ok(Snapshot { meta, snapshot })
     }

@@ -58,7 +58,13 @@ pub(crate) async fn run(inner: Arc<Inner>, leadership: watch::Sender<Leadership>
             *old = Arc::new(Status { version, ..next });
             changed
         });
-        leadership.send_if_modified(|old| std::mem::replace(old, now) != now);
+        let turned = leadership.send_if_modified(|old| std::mem::replace(old, now) != now);
+        if turned
+            && let Leadership::Leading { term } = now
+            && let Some(observer) = &inner.environment.observer
+        {
+            observer.leads(term);
+        }
         let ended = tokio::select! {
             changed = metrics.changed() => changed.is_err(),
             () = tokio::time::sleep(INTERVAL) => false,

@@ -6,9 +6,9 @@ mod log_support;
 use std::path::Path;
 
 use futures::StreamExt;
-use log_support::{SMALL, append, append_later, contents, entries, entry, open, segment};
+use log_support::{SMALL, append, append_later, contents, entries, entry, open, open_on_disk, segment};
 use openraft::storage::{RaftLogReader, RaftLogStorage};
-use talon_raft::log::{LogError, LogSettings, LogStore, MemoryFiles, Survivors};
+use talon_raft::log::{LogError, LogSettings, MemoryFiles, Survivors};
 use talon_raft::types::{Entry, Membership, NodeAddress, Payload, Vote, log_id};
 
 fn files_in(directory: &Path) -> Vec<String> {
@@ -23,7 +23,7 @@ async fn everything_is_there_after_a_restart_closed_or_dropped() {
     let directory = tempfile::tempdir().unwrap();
     let mut expected = Default::default();
     for round in 1..=4u64 {
-        let mut store = LogStore::open(directory.path(), SMALL).unwrap();
+        let mut store = open_on_disk(directory.path(), SMALL).unwrap();
         assert_eq!(contents(&store).await, expected, "round {round}");
         let first = round * 100;
         append(&store, entries(round, if round == 1 { 1 } else { first }..=first + 99, 150)).await.unwrap();
@@ -60,7 +60,7 @@ async fn truncated_entries_stay_away_and_new_ones_take_their_place() {
 #[tokio::test]
 async fn purging_deletes_files_and_survives() {
     let directory = tempfile::tempdir().unwrap();
-    let mut store = LogStore::open(directory.path(), SMALL).unwrap();
+    let mut store = open_on_disk(directory.path(), SMALL).unwrap();
     append(&store, entries(1, 1..=100, 300)).await.unwrap();
     let before = files_in(directory.path()).len();
     let bytes = store.entry_bytes();
@@ -75,14 +75,14 @@ async fn purging_deletes_files_and_survives() {
     store.close().unwrap();
     let after = files_in(directory.path()).len();
     assert!(after * 3 < before, "{before} files before, {after} after");
-    let store = LogStore::open(directory.path(), SMALL).unwrap();
+    let store = open_on_disk(directory.path(), SMALL).unwrap();
     assert_eq!(contents(&store).await, expected);
     assert_eq!(expected.vote, Some(Vote::new(7, 1)), "the vote was carried out of the deleted files");
     // Nothing of a long log stays: as after a checkpoint has been installed.
     store.clone().purge(log_id(3, 500)).await.unwrap();
     append(&store, entries(3, 501..=501, 10)).await.unwrap();
     store.close().unwrap();
-    let store = LogStore::open(directory.path(), SMALL).unwrap();
+    let store = open_on_disk(directory.path(), SMALL).unwrap();
     assert_eq!(store.first_and_last(), Some((501, 501)));
     assert_eq!(contents(&store).await.purged, Some(log_id(3, 500)));
 }
@@ -91,7 +91,7 @@ async fn purging_deletes_files_and_survives() {
 async fn memory_is_bounded_and_the_rest_is_read_from_the_files() {
     let directory = tempfile::tempdir().unwrap();
     let settings = LogSettings { memory_bytes_max: 20_000, read_bytes_max: 5_000, ..SMALL };
-    let mut store = LogStore::open(directory.path(), settings).unwrap();
+    let mut store = open_on_disk(directory.path(), settings).unwrap();
     let written = entries(1, 1..=200, 1000);
     append(&store, written.clone()).await.unwrap();
     assert!(store.metrics().memory_bytes <= 20_000, "{:?}", store.metrics());
@@ -154,7 +154,7 @@ async fn one_sync_covers_what_waits() {
 #[tokio::test]
 async fn an_entry_of_64_mb_and_a_membership() {
     let directory = tempfile::tempdir().unwrap();
-    let store = LogStore::open(directory.path(), LogSettings::default()).unwrap();
+    let store = open_on_disk(directory.path(), LogSettings::default()).unwrap();
     let nodes =
         std::collections::BTreeMap::from([(4, NodeAddress { host: "node-4".into(), ..NodeAddress::default() })]);
     let membership = Payload::Membership(Membership::new(vec![[4].into()], nodes).unwrap());
@@ -170,7 +170,7 @@ async fn an_entry_of_64_mb_and_a_membership() {
     assert_eq!(reader.limited_get_log_entries(2, 5).await.unwrap(), written[1..2], "it travels alone");
     drop(reader);
     drop(store);
-    let store = LogStore::open(directory.path(), LogSettings::default()).unwrap();
+    let store = open_on_disk(directory.path(), LogSettings::default()).unwrap();
     assert_eq!(contents(&store).await.entries, written);
 }
 

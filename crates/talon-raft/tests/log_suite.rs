@@ -1,5 +1,7 @@
 //! openraft's own suite, over the real disk and over settings under which nothing stays in memory.
 
+mod log_support;
+
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -84,7 +86,7 @@ struct Builder(LogSettings);
 impl StoreBuilder<TypeConfig, LogStore, Positions, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, Positions), StorageError> {
         let directory = tempfile::tempdir().unwrap();
-        let store = LogStore::open(directory.path(), self.0).unwrap();
+        let store = log_support::open_on_disk(directory.path(), self.0).unwrap();
         Ok((directory, store, Positions::default()))
     }
 }

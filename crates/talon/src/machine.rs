@@ -189,6 +189,7 @@ impl Machine {
                 Content::Blank => {}
                 Content::Membership(membership) => applied.membership.clone_from(membership),
                 Content::Calls { stamp_ms, seed, calls } => {
+                    transaction.set_position(entry.index);
                     transaction.begin_entry(*stamp_ms, *seed);
                     if entry.want_replies {
                         replies.reserve_exact(calls.len());

@@ -188,6 +188,10 @@ impl Source for ReadView {
     fn disk_bytes(&self, prefix: &[u8]) -> Result<u64, Fault> {
         self.engine.disk_bytes(Space::Data, prefix, prefix_end(prefix).as_deref()).map_err(fault)
     }
+
+    fn position(&self) -> u64 {
+        self.applied.index
+    }
 }
 
 impl PointInTime for ReadView {

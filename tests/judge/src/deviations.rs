@@ -119,7 +119,7 @@ pub const DEVIATIONS: &[Deviation] = &[
         }),
     },
     Deviation {
-        subject: "`DELPREFIX`, `COUNTPREFIX`, `KEYSPREFIX`, `SCANPREFIX`, `DISKUSAGE`",
+        subject: "`DELPREFIX`, `COUNTPREFIX`, `KEYSPREFIX`, `SCANPREFIX`, `DISKUSAGE`, `POSITION`",
         redis: "are unknown",
         talon: "Talon's own commands",
         reason: "what an ordered store can do",

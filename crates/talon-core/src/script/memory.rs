@@ -103,4 +103,9 @@ impl Source for MemorySource {
         }
         Ok(bytes)
     }
+
+    /// Maps know of no log.
+    fn position(&self) -> u64 {
+        0
+    }
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
@@ -25,6 +26,11 @@ pub trait Files: Send + Sync + 'static {
     fn sync_names(&self) -> io::Result<()>;
     /// How to call a file in a message: with its directory.
     fn describe(&self, name: &str) -> String;
+    /// How long a sync takes beyond the time that [`File::sync`] itself takes. A simulated disk takes simulated time; a real
+    /// one takes its own.
+    fn sync_delay(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// One open file.

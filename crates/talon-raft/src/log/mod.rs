@@ -29,7 +29,6 @@ mod state;
 mod storage;
 mod writer;
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -42,6 +41,8 @@ pub use storage::LogReader;
 use index::Index;
 use journal::Journal;
 use state::{Shared, State};
+
+use crate::environment::Workers;
 
 /// How the log uses disk and memory. A node's own business: nodes may differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,25 +106,23 @@ pub struct LogStore {
 /// Ends the writer when the last [`LogStore`] is gone.
 struct Handle {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<Writing>>,
+}
+
+/// Who writes.
+enum Writing {
+    Thread(JoinHandle<()>),
+    /// A task, which shares the journal with whoever closes the log.
+    Inline(Arc<Mutex<Journal>>),
 }
 
 impl LogStore {
-    /// Opens the log in a directory, or begins one there. Nobody else may have it open; that is for the caller to see to.
+    /// Opens the log that is in these files, or begins one there. Nobody else may have it open; that is for the caller to see to.
+    /// With [`Workers::Inline`], it has to be called in a tokio runtime.
     ///
     /// # Errors
     /// [`LogError`]: above all, a log that is damaged, not whole, or written by a newer build is not opened.
-    pub fn open(directory: &Path, settings: LogSettings) -> Result<LogStore, LogError> {
-        let files = DiskFiles::open(directory)
-            .map_err(|error| LogError::disk(directory.display().to_string(), "open", error))?;
-        LogStore::open_in(Arc::new(files), settings)
-    }
-
-    /// As [`LogStore::open`], on any [`Files`].
-    ///
-    /// # Errors
-    /// [`LogError`]: above all, a log that is damaged, not whole, or written by a newer build is not opened.
-    pub fn open_in(files: Arc<dyn Files>, settings: LogSettings) -> Result<LogStore, LogError> {
+    pub fn open(files: Arc<dyn Files>, settings: LogSettings, workers: Workers) -> Result<LogStore, LogError> {
         let segment_bytes = settings.segment_bytes.clamp(4 << 10, 1 << 30);
         let (journal, mut state) = match recovery::recover(&*files, segment_bytes)? {
             None => (Journal::begin(Arc::clone(&files), segment_bytes)?, State::default()),
@@ -134,20 +133,30 @@ impl LogStore {
             }
         };
         state.add_segments(journal.segments());
-        let shared = Arc::new(Shared::new(files, settings, state));
-        let thread = std::thread::Builder::new().name("talon-log".into()).spawn({
-            let shared = Arc::clone(&shared);
-            move || writer::run(&shared, journal)
-        });
-        let thread = thread.map_err(|error| LogError::disk("talon-log".into(), "start the thread of", error))?;
-        Ok(LogStore { handle: Arc::new(Handle { shared, thread: Mutex::new(Some(thread)) }) })
+        let shared = Arc::new(Shared::new(files, settings, workers, state));
+        let writing = Arc::clone(&shared);
+        let writer = match workers {
+            Workers::Threads => {
+                let thread = std::thread::Builder::new()
+                    .name("talon-log".into())
+                    .spawn(move || writer::run(&writing, journal))
+                    .map_err(|error| LogError::disk("talon-log".into(), "start the thread of", error))?;
+                Writing::Thread(thread)
+            }
+            Workers::Inline => {
+                let journal = Arc::new(Mutex::new(journal));
+                tokio::spawn(writer::run_inline(writing, Arc::clone(&journal)));
+                Writing::Inline(journal)
+            }
+        };
+        Ok(LogStore { handle: Arc::new(Handle { shared, writer: Mutex::new(Some(writer)) }) })
     }
 
     fn shared(&self) -> &Shared {
         &self.handle.shared
     }
 
-    /// Writes and syncs what waits, and ends the thread. Everything that is asked of the log or a reader later fails with
+    /// Writes and syncs what waits, and ends the writer. Everything that is asked of the log or a reader later fails with
     /// [`LogError::Closed`].
     ///
     /// # Errors
@@ -193,9 +202,12 @@ impl LogStore {
 impl Handle {
     fn close(&self) {
         self.shared.close();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // It says itself what it has failed with, even a panic.
-        drop(thread.map(JoinHandle::join));
+        match self.writer.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // It says itself what it has failed with, even a panic.
+            Some(Writing::Thread(thread)) => drop(thread.join()),
+            Some(Writing::Inline(journal)) => writer::finish(&self.shared, &journal),
+            None => {}
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use super::index::{Index, Place};
 use super::marks::Marks;
 use super::recovery::Segment;
 use super::{LogMetrics, LogSettings};
+use crate::environment::Workers;
 use crate::types::{ENTRY_HEAD_BYTES, Entry, LogId, Payload, TypeConfig, Vote, decode_entry, encode_payload};
 
 /// No record is larger, in bytes (1 GB): offsets and lengths in a segment have 32 bits.
@@ -78,9 +79,11 @@ pub(super) struct State {
 pub(super) struct Shared {
     pub files: Arc<dyn Files>,
     pub settings: LogSettings,
+    pub workers: Workers,
     state: Mutex<State>,
-    /// Wakes the writer.
+    /// Wakes the writer, a thread or a task.
     work: Condvar,
+    pub work_inline: Notify,
     /// Wakes appends that wait for room.
     pub room: Notify,
 }
@@ -94,8 +97,16 @@ pub(super) enum Piece {
 }
 
 impl Shared {
-    pub fn new(files: Arc<dyn Files>, settings: LogSettings, state: State) -> Shared {
-        Shared { files, settings, state: Mutex::new(state), work: Condvar::new(), room: Notify::new() }
+    pub fn new(files: Arc<dyn Files>, settings: LogSettings, workers: Workers, state: State) -> Shared {
+        let (work, work_inline, room) = (Condvar::new(), Notify::new(), Notify::new());
+        Shared { files, settings, workers, state: Mutex::new(state), work, work_inline, room }
+    }
+
+    fn wake(&self) {
+        match self.workers {
+            Workers::Threads => self.work.notify_one(),
+            Workers::Inline => self.work_inline.notify_one(),
+        }
     }
 
     /// The state. A thread that panicked with the lock in hand may have left it half changed: then nothing works any more.
@@ -128,14 +139,14 @@ impl Shared {
             state.queue.push_back(work);
         }
         if state.writer == Writer::Asleep || (state.writer == Writer::Dozing && !lazy) {
-            self.work.notify_one();
+            self.wake();
         }
     }
 
     /// Tells the writer to write what waits, and to end.
     pub fn close(&self) {
         self.lock().closing = true;
-        self.work.notify_one();
+        self.wake();
     }
 
     /// Sleeps until woken, or for as long as it says.

@@ -115,7 +115,7 @@ impl LogReader {
         }
         let files = Arc::clone(&self.shared.files);
         let read = move || pieces.into_iter().map(|piece| piece.load(&*files)).collect();
-        tokio::task::spawn_blocking(read).await.unwrap_or(Err(LogError::Closed))
+        self.shared.workers.run(read).await.unwrap_or(Err(LogError::Closed))
     }
 }
 

@@ -5,9 +5,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
+use hyper_util::rt::TokioIo;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{
     Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption, RaftNetworkFactory,
@@ -23,7 +23,8 @@ use tonic::{Code, Status};
 
 use super::convert::{entry_to_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 use super::{Link, MESSAGE_BYTES_MAX};
-use crate::checkpoint::{Checkpoint, read_pieces};
+use crate::checkpoint::{Checkpoint, Pieces};
+use crate::environment::{Sockets, Workers};
 use crate::types::{DecodeError, LogId, NodeAddress, TypeConfig, Vote};
 
 /// How long a connection attempt may take.
@@ -48,13 +49,14 @@ enum Purpose {
 #[derive(Clone)]
 pub struct Network {
     link: Arc<Link>,
+    sockets: Arc<dyn Sockets>,
     channels: Arc<Mutex<BTreeMap<(String, Purpose), Channel>>>,
 }
 
 impl Network {
     /// Over this link.
-    pub fn new(link: Arc<Link>) -> Network {
-        Network { link, channels: Arc::default() }
+    pub fn new(link: Arc<Link>, sockets: Arc<dyn Sockets>) -> Network {
+        Network { link, sockets, channels: Arc::default() }
     }
 
     fn peer(&self, id: u64, node: &NodeAddress, purpose: Purpose) -> Peer {
@@ -62,7 +64,7 @@ impl Network {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         let channel = match channels.get(&(address.clone(), purpose)) {
             Some(channel) => Ok(channel.clone()),
-            None => connect(&address).inspect(|channel| {
+            None => self.connect(&address, node).inspect(|channel| {
                 channels.insert((address.clone(), purpose), channel.clone());
             }),
         };
@@ -86,19 +88,23 @@ impl Network {
         let answer = tokio::time::timeout(2 * CONNECT_TIMEOUT, client.hello(request)).await;
         answer.map_err(|_| Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
     }
-}
 
-fn connect(address: &str) -> Result<Channel, String> {
-    let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| format!("{address}: {error}"))?;
-    Ok(endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES)
-        .http2_keep_alive_interval(Duration::from_secs(2))
-        .keep_alive_timeout(Duration::from_secs(4))
-        .keep_alive_while_idle(true)
-        .connect_lazy())
+    fn connect(&self, address: &str, node: &NodeAddress) -> Result<Channel, String> {
+        let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| format!("{address}: {error}"))?;
+        let (sockets, host, port) = (self.sockets.clone(), node.host.clone(), node.raft_port);
+        let connector = tower::service_fn(move |_: tonic::transport::Uri| {
+            let connecting = sockets.connect(host.clone(), port);
+            async move { Ok::<_, std::io::Error>(TokioIo::new(connecting.await?)) }
+        });
+        Ok(endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .initial_stream_window_size(WINDOW_BYTES)
+            .initial_connection_window_size(WINDOW_BYTES)
+            .http2_keep_alive_interval(Duration::from_secs(2))
+            .keep_alive_timeout(Duration::from_secs(4))
+            .keep_alive_while_idle(true)
+            .connect_with_connector_lazy(connector))
+    }
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -371,23 +377,7 @@ impl NetSnapshot<TypeConfig> for Peer {
         // Back-pressure: the disk is read no faster than the peer takes the pieces.
         let (pieces, outgoing) = tokio::sync::mpsc::channel(4);
         let progress = Arc::new(tokio::sync::Notify::new());
-        let reading = {
-            let (progress, folder) = (progress.clone(), checkpoint.clone());
-            tokio::task::spawn_blocking(move || {
-                use v1::checkpoint_chunk::Part;
-                let send = |part| {
-                    progress.notify_one();
-                    pieces
-                        .blocking_send(v1::CheckpointChunk { part: Some(part) })
-                        .map_err(|_| std::io::Error::other("the peer hung up"))
-                };
-                send(Part::Header(header))?;
-                let files = read_pieces(&folder.folder(), |file, offset_bytes, data: Bytes, crc32c| {
-                    send(Part::Piece(v1::CheckpointPiece { file: file.to_owned(), offset_bytes, data, crc32c }))
-                })?;
-                send(Part::End(v1::CheckpointEnd { files }))
-            })
-        };
+        let reading = tokio::spawn(read_out(checkpoint.clone(), header, pieces, progress.clone(), self.link.workers));
         let outgoing = tokio_stream::wrappers::ReceiverStream::new(outgoing);
         let mut client = self.client()?;
         let sending = client.checkpoint(self.link.request(self.id, outgoing));
@@ -404,5 +394,31 @@ impl NetSnapshot<TypeConfig> for Peer {
         let vote = vote_from_wire(reply.vote).map_err(undecodable)?;
         tracing::info!(target = self.id, "the checkpoint is installed");
         Ok(SnapshotResponse::new(vote))
+    }
+}
+
+/// Hands a checkpoint's messages over one by one, as they are wanted.
+async fn read_out(
+    checkpoint: Checkpoint,
+    header: v1::CheckpointHeader,
+    pieces: tokio::sync::mpsc::Sender<v1::CheckpointChunk>,
+    progress: Arc<tokio::sync::Notify>,
+    workers: Workers,
+) -> std::io::Result<()> {
+    use v1::checkpoint_chunk::Part;
+    let send = async |part| {
+        progress.notify_one();
+        let sent = pieces.send(v1::CheckpointChunk { part: Some(part) }).await;
+        sent.map_err(|_| std::io::Error::other("the peer hung up"))
+    };
+    send(Part::Header(header)).await?;
+    let mut reader = workers.run(move || Pieces::open(&checkpoint.folder())).await??;
+    loop {
+        let (piece, next) = workers.run(move || (reader.next(), reader)).await?;
+        reader = next;
+        match piece? {
+            Some(piece) => send(Part::Piece(piece)).await?,
+            None => return send(Part::End(v1::CheckpointEnd { files: reader.files()? })).await,
+        }
     }
 }

@@ -18,6 +18,7 @@ pub use client::Network;
 pub(crate) use cut::Cut;
 pub use server::{Gate, RaftService, Received};
 
+use crate::environment::Workers;
 use crate::lease::LeaseGuard;
 use crate::timekeeper::Timekeeper;
 
@@ -48,6 +49,8 @@ pub struct Link {
     pub lease: Arc<LeaseGuard>,
     /// How long a stream with unanswered requests may be silent, ms.
     pub silence_ms_max: u64,
+    /// Where files are read.
+    pub workers: Workers,
 }
 
 impl Link {
@@ -62,6 +65,7 @@ impl Link {
         time: Arc<Timekeeper>,
         lease: Arc<LeaseGuard>,
         silence_ms_max: u64,
+        workers: Workers,
     ) -> Result<Link, String> {
         let mut secret: MetadataValue<Ascii> =
             secret.parse().map_err(|_| "cluster_secret must consist of visible ASCII characters".to_owned())?;
@@ -75,6 +79,7 @@ impl Link {
             time,
             lease,
             silence_ms_max,
+            workers,
         })
     }
 

@@ -95,20 +95,22 @@ impl RaftService {
         if own > vote {
             return Ok(own);
         }
+        let workers = self.stores.workers;
         let failed = |error: std::io::Error| Status::data_loss(format!("the checkpoint did not arrive whole: {error}"));
         let mut incoming = Incoming::new(self.stores.incoming_folder(), header.size_bytes).map_err(failed)?;
         let folder = loop {
             match chunks.message().await?.and_then(|chunk| chunk.part) {
                 Some(Part::Piece(piece)) => {
-                    incoming = blocking(move || {
+                    let taking = workers.run(move || {
                         incoming.piece(&piece.file, piece.offset_bytes, &piece.data, piece.crc32c)?;
                         Ok(incoming)
-                    })
-                    .await
-                    .map_err(failed)?;
+                    });
+                    incoming = taking.await.flatten().map_err(failed)?;
                     self.gate.heard(Received { committed_index: None });
                 }
-                Some(Part::End(end)) => break blocking(move || incoming.finish(end.files)).await.map_err(failed)?,
+                Some(Part::End(end)) => {
+                    break workers.run(move || incoming.finish(end.files)).await.flatten().map_err(failed)?;
+                }
                 Some(Part::Header(_)) | None => {
                     return Err(Status::data_loss("the checkpoint ended before its end"));
                 }
@@ -122,10 +124,6 @@ impl RaftService {
         let installed = self.raft.install_full_snapshot(vote, Snapshot { meta, snapshot: checkpoint }).await;
         Ok(installed.map_err(stopped)?.vote)
     }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> std::io::Result<T> + Send + 'static) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
 }
 
 fn append_from_wire(message: v1::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, DecodeError> {

@@ -2,13 +2,15 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
 use openraft::type_config::alias::OneshotReceiverOf;
-use talon_raft::log::{LogError, LogSettings, LogStore, MemoryFiles};
+use talon_raft::environment::Workers;
+use talon_raft::log::{DiskFiles, LogError, LogSettings, LogStore, MemoryFiles};
 use talon_raft::types::{Entry, LogId, Payload, ProposalEntry, TypeConfig, Vote, log_id};
 
 /// Small segments, so that a test has many.
@@ -32,7 +34,12 @@ pub fn entries(term: u64, indexes: std::ops::RangeInclusive<u64>, bytes: usize) 
 }
 
 pub fn open(files: &MemoryFiles, settings: LogSettings) -> Result<LogStore, LogError> {
-    LogStore::open_in(Arc::new(files.clone()), settings)
+    LogStore::open(Arc::new(files.clone()), settings, Workers::Threads)
+}
+
+pub fn open_on_disk(folder: &Path, settings: LogSettings) -> Result<LogStore, LogError> {
+    let files = DiskFiles::open(folder).expect("the folder can be used");
+    LogStore::open(Arc::new(files), settings, Workers::Threads)
 }
 
 /// Hears when what was appended is durable.

@@ -5,6 +5,7 @@ mod delprefix;
 mod diskusage;
 mod keysprefix;
 mod mark;
+mod position;
 mod purge;
 mod range;
 mod scanprefix;
@@ -14,6 +15,7 @@ pub use delprefix::DELPREFIX;
 pub use diskusage::DISKUSAGE;
 pub use keysprefix::KEYSPREFIX;
 pub use mark::MARK;
+pub use position::POSITION;
 pub use purge::PURGE;
 pub use range::RANGE;
 pub use scanprefix::SCANPREFIX;
@@ -21,4 +23,5 @@ pub use scanprefix::SCANPREFIX;
 use crate::command::Command;
 
 /// The rows of this family.
-pub static ROWS: &[&Command] = &[&DELPREFIX, &COUNTPREFIX, &KEYSPREFIX, &SCANPREFIX, &DISKUSAGE, &PURGE, &MARK, &RANGE];
+pub static ROWS: &[&Command] =
+    &[&DELPREFIX, &COUNTPREFIX, &KEYSPREFIX, &SCANPREFIX, &DISKUSAGE, &POSITION, &PURGE, &MARK, &RANGE];

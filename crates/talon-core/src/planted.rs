@@ -1,0 +1,99 @@
+//! Bugs that simulations plant on purpose, to see whether their judge catches them.
+//!
+//! Only with the feature `planted`, which no product is built with. Without it no bug can be planted, and asking costs nothing.
+
+/// A bug that can be planted. Each undoes one rule that Talon's promises rest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Bug {
+    /// The log reports entries as durable before they are synced.
+    AcknowledgeBeforeSync,
+    /// Two neighbouring calls of an entry are carried out in the wrong order on followers.
+    ApplyOutOfOrder,
+    /// Votes are not kept.
+    ForgetVote,
+    /// openraft's leader restore is left on.
+    LeaderRestore,
+    /// A leader answers reads without a lease and without a read index.
+    ReadWithoutLease,
+    /// The lease is counted by a clock that stands still while the machine is suspended.
+    LeaseByStoppingClock,
+    /// Expiry is judged by the node's own wall clock.
+    ExpireByLocalClock,
+    /// A purge removes what the expiry index names without looking at the record.
+    PurgeIgnoresRewrites,
+    /// Apply takes a stamp as it comes, also one below `T`.
+    TickGoesBack,
+    /// An installed checkpoint forgets its applied position's clock and index.
+    LosePositionOnInstall,
+    /// The calls of a transaction are committed one by one.
+    HalfTransaction,
+    /// The storage flushes each space by itself.
+    FlushSpacesApart,
+    /// A transfer of leadership leaves lease reads on.
+    TransferKeepsLease,
+    /// A restarted voter votes at once.
+    VoteWithinOldLease,
+    /// What was appended is proposed again after a loss of leadership.
+    ProposeTwice,
+    /// A checkpoint is served from before all of it is there.
+    HalfInstalledCheckpoint,
+    /// Replies are matched to requests by their place in the log.
+    ReplyByIndex,
+    /// A follower's read is answered before the follower has caught up after its start.
+    ServeBeforeCaughtUp,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 18] = [
+        Bug::AcknowledgeBeforeSync,
+        Bug::ApplyOutOfOrder,
+        Bug::ForgetVote,
+        Bug::LeaderRestore,
+        Bug::ReadWithoutLease,
+        Bug::LeaseByStoppingClock,
+        Bug::ExpireByLocalClock,
+        Bug::PurgeIgnoresRewrites,
+        Bug::TickGoesBack,
+        Bug::LosePositionOnInstall,
+        Bug::HalfTransaction,
+        Bug::FlushSpacesApart,
+        Bug::TransferKeepsLease,
+        Bug::VoteWithinOldLease,
+        Bug::ProposeTwice,
+        Bug::HalfInstalledCheckpoint,
+        Bug::ReplyByIndex,
+        Bug::ServeBeforeCaughtUp,
+    ];
+}
+
+#[cfg(feature = "planted")]
+mod switch {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::Bug;
+
+    static PLANTED: AtomicU32 = AtomicU32::new(0);
+
+    /// Plants a bug in this process, for good.
+    pub fn plant(bug: Bug) {
+        PLANTED.fetch_or(1 << bug as u8, Ordering::Relaxed);
+    }
+
+    /// Whether the bug is planted.
+    pub fn is_planted(bug: Bug) -> bool {
+        PLANTED.load(Ordering::Relaxed) & (1 << bug as u8) != 0
+    }
+}
+
+#[cfg(not(feature = "planted"))]
+mod switch {
+    /// Whether the bug is planted: no.
+    #[inline(always)]
+    pub const fn is_planted(_bug: super::Bug) -> bool {
+        false
+    }
+}
+
+pub use switch::*;

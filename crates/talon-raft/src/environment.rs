@@ -1,0 +1,183 @@
+//! What a node takes from the machine it runs on: clocks, connections, disks, and threads that may block.
+//!
+//! There is one set for real and one that a simulation makes; nothing else of a node differs between the two.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use futures::{StreamExt, stream};
+use talon::ReadView;
+use talon_storage::{Engine, RocksEngine, RocksSettings, StorageError};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::clock::{Clocks, SystemClocks};
+use crate::log::{DiskFiles, Files};
+
+/// All of it.
+#[derive(Clone)]
+pub struct Environment {
+    /// Where the time is read.
+    pub clocks: Arc<dyn Clocks>,
+    /// How the other nodes are reached.
+    pub sockets: Arc<dyn Sockets>,
+    /// Where the log and the state are kept.
+    pub disks: Arc<dyn Disks>,
+    /// Where work is done that blocks.
+    pub workers: Workers,
+    /// Who is shown what this node does, if anybody.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+impl Environment {
+    /// The machine itself.
+    pub fn system() -> Environment {
+        Environment {
+            clocks: Arc::new(SystemClocks),
+            sockets: Arc::new(SystemSockets),
+            disks: Arc::new(SystemDisks),
+            workers: Workers::Threads,
+            observer: None,
+        }
+    }
+}
+
+/// A connection between two nodes.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
+
+/// Something that is waited for.
+pub type Eventually<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Connections between nodes.
+pub trait Sockets: Send + Sync + 'static {
+    /// Connects to a port of a host, a name or an address.
+    fn connect(&self, host: String, port: u16) -> Eventually<'static, io::Result<Box<dyn Stream>>>;
+
+    /// Listens; the answer is the connections that come.
+    fn listen(
+        &self,
+        address: SocketAddr,
+    ) -> Eventually<'static, io::Result<BoxStream<'static, io::Result<Box<dyn Stream>>>>>;
+}
+
+/// TCP, by the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemSockets;
+
+impl Sockets for SystemSockets {
+    fn connect(&self, host: String, port: u16) -> Eventually<'static, io::Result<Box<dyn Stream>>> {
+        Box::pin(async move {
+            let stream = TcpStream::connect((host, port)).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
+    }
+
+    fn listen(
+        &self,
+        address: SocketAddr,
+    ) -> Eventually<'static, io::Result<BoxStream<'static, io::Result<Box<dyn Stream>>>>> {
+        Box::pin(async move {
+            let listener = TcpListener::bind(address).await?;
+            let connections = stream::unfold(listener, |listener| async {
+                let accepted = listener.accept().await.map(|(stream, _)| {
+                    // A connection that does not take it is broken, and whoever reads from it will see.
+                    let _ = stream.set_nodelay(true);
+                    Box::new(stream) as Box<dyn Stream>
+                });
+                Some((accepted, listener))
+            });
+            Ok(connections.boxed())
+        })
+    }
+}
+
+/// The disks of a node.
+pub trait Disks: Send + Sync + 'static {
+    /// The files of the log, in this folder.
+    ///
+    /// # Errors
+    /// If the folder cannot be used.
+    fn log_files(&self, folder: &Path) -> io::Result<Arc<dyn Files>>;
+
+    /// Opens the engine of the state in this folder, or begins an empty one there.
+    ///
+    /// # Errors
+    /// If what is there cannot be read, or is damaged.
+    fn open_engine(&self, folder: &Path, memory_bytes: usize) -> Result<Arc<dyn Engine>, StorageError>;
+}
+
+/// The file system, and RocksDB on it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemDisks;
+
+impl Disks for SystemDisks {
+    fn log_files(&self, folder: &Path) -> io::Result<Arc<dyn Files>> {
+        Ok(Arc::new(DiskFiles::open(folder)?))
+    }
+
+    fn open_engine(&self, folder: &Path, memory_bytes: usize) -> Result<Arc<dyn Engine>, StorageError> {
+        let defaults = RocksSettings::default();
+        let cache_bytes = memory_bytes.saturating_sub(2 * defaults.memtable_bytes).max(8 << 20);
+        Ok(Arc::new(RocksEngine::open(folder, &RocksSettings { cache_bytes, ..defaults })?))
+    }
+}
+
+/// Where work is done that blocks: on the disk, or for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Workers {
+    /// On threads of its own.
+    Threads,
+    /// Where it is asked for, in the runtime's one thread. For simulations: no thread runs beside, so nothing happens in an order
+    /// that the next run would not repeat.
+    Inline,
+}
+
+impl Workers {
+    /// Does the work, and waits for it.
+    ///
+    /// # Errors
+    /// If it panicked, or the runtime ends.
+    pub async fn run<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        match self {
+            Workers::Threads => tokio::task::spawn_blocking(work).await.map_err(io::Error::other),
+            Workers::Inline => Ok(work()),
+        }
+    }
+
+    /// Has the work done, and does not wait for it.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn start(self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        match self {
+            Workers::Threads => std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop),
+            Workers::Inline => {
+                work();
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Is shown what a node does, as it does it. For simulations: a judge that sees every state.
+pub trait Observer: Send + Sync + 'static {
+    /// Whether the state behind this entry is wanted by itself: then a batch of entries ends there.
+    fn stops_at(&self, index: u64) -> bool;
+
+    /// These entries have been carried out in one batch; `view` is the state behind them.
+    fn applied(&self, entries: &[talon::Entry<'_>], view: &ReadView);
+
+    /// This state is the live one now: opened at the start, or installed from a checkpoint.
+    fn opened(&self, view: &ReadView);
+
+    /// This node leads the term, and may stamp and answer.
+    fn leads(&self, term: u64);
+}
