@@ -41,15 +41,20 @@ impl Database for Node {
         let inner = &self.inner;
         let bytes_max = inner.settings.request_bytes_max;
         let leading = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
-        // A pipeline is held once, not each of its runs.
-        let deadline_ms = inner.hold_deadline_ms();
-        let mut outcomes = Vec::with_capacity(calls.len());
+        let mut pipeline = Pipeline {
+            inner,
+            consistency,
+            // A pipeline is held once, not each of its runs.
+            deadline_ms: inner.hold_deadline_ms(),
+            outcomes: Vec::with_capacity(calls.len()),
+            refused: None,
+        };
         let mut run = Run::default();
         for call in calls {
             let size_bytes = call.size_bytes();
             if size_bytes > bytes_max {
-                outcomes.append(&mut carry_out(inner, std::mem::take(&mut run), consistency, deadline_ms).await);
-                outcomes.push(Err(Denied::TooLarge { size_bytes, bytes_max }));
+                pipeline.carry_out(std::mem::take(&mut run)).await;
+                pipeline.outcomes.push(Err(Denied::TooLarge { size_bytes, bytes_max }));
                 continue;
             }
             let (write, wide) = (call.is_write(), is_wide_read(&call));
@@ -58,15 +63,15 @@ impl Database for Node {
                 || (wide && run.writes)
                 || (!leading && !run.calls.is_empty() && write != run.writes);
             if split {
-                outcomes.append(&mut carry_out(inner, std::mem::take(&mut run), consistency, deadline_ms).await);
+                pipeline.carry_out(std::mem::take(&mut run)).await;
             }
             run.size_bytes += size_bytes;
             run.writes |= write;
             run.wide |= wide;
             run.calls.push(call);
         }
-        outcomes.append(&mut carry_out(inner, run, consistency, deadline_ms).await);
-        outcomes
+        pipeline.carry_out(run).await;
+        pipeline.outcomes
     }
 
     async fn point_in_time(&self, consistency: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
@@ -111,18 +116,54 @@ impl Database for Node {
     }
 }
 
-async fn carry_out(inner: &Arc<Inner>, run: Run, consistency: Consistency, deadline_ms: u64) -> Vec<Outcome> {
-    if run.calls.is_empty() {
-        return Vec::new();
+/// The calls of one [`Database::execute`], on their way.
+struct Pipeline<'a> {
+    inner: &'a Arc<Inner>,
+    consistency: Consistency,
+    deadline_ms: u64,
+    outcomes: Vec<Outcome>,
+    /// Why a call was refused that its client sends again, there or here.
+    refused: Option<Denied>,
+}
+
+impl Pipeline<'_> {
+    /// Carries out the next calls. Once a call was refused that its client sends again, all behind it are refused the same way,
+    /// whoever leads by then: they were to be carried out after it. Else a follower would redirect a write, and answer the read
+    /// behind it from a state without the write; and a new leader would carry out the second of two writes before the first.
+    /// Only who asked for snapshots gets them still.
+    async fn carry_out(&mut self, run: Run) {
+        let count = run.calls.len();
+        if count == 0 {
+            return;
+        }
+        if let Some(denied) = &self.refused
+            && (run.writes || self.consistency != Consistency::Snapshot)
+        {
+            self.outcomes.extend((0..count).map(|_| Err(denied.clone())));
+            return;
+        }
+        let mut outcomes = if run.writes {
+            self.inner.proposer.submit(run.calls, self.deadline_ms).await
+        } else {
+            match read(self.inner, run, self.consistency, self.deadline_ms).await {
+                Ok(outcomes) => outcomes,
+                Err(denied) => vec![Err(denied); count],
+            }
+        };
+        self.refused = self.refused.take().or_else(|| outcomes.iter().find_map(refused_to_be_resent));
+        self.outcomes.append(&mut outcomes);
     }
-    if run.writes {
-        return inner.proposer.submit(run.calls, deadline_ms).await;
-    }
-    let count = run.calls.len();
-    match read(inner, run, consistency, deadline_ms).await {
-        Ok(outcomes) => outcomes,
-        Err(denied) => (0..count).map(|_| Err(denied.clone())).collect(),
-    }
+}
+
+/// Why a call was not carried out, if the client is told to send it again: to the leader, or later.
+fn refused_to_be_resent(outcome: &Outcome) -> Option<Denied> {
+    outcome
+        .as_ref()
+        .err()
+        .filter(|denied| {
+            matches!(denied, Denied::NotLeader { .. } | Denied::NoLeader | Denied::ShuttingDown | Denied::Busy)
+        })
+        .cloned()
 }
 
 /// Which way a read takes.

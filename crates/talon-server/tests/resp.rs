@@ -322,6 +322,53 @@ async fn a_node_that_loses_leadership_lets_its_clients_go() {
 }
 
 #[tokio::test]
+async fn behind_a_refused_write_a_pipeline_is_not_answered_from_an_old_state() {
+    // Each call is a batch of its own, so the order has to be kept from batch to batch.
+    let settings = RespSettings { pipeline_calls_max: 1, ..RespSettings::default() };
+    let door = Door::open(3, settings).await;
+    follow(&door, 2);
+    let mut client = door.client().await;
+    let moved = format!("!MOVED 12182 127.0.0.1:{}", door.address.port() + 1);
+    let pipeline = b"GET foo\r\nSET foo 1\r\nGET foo\r\nMULTI\r\nGET foo\r\nEXEC\r\nPING\r\nGET foo\r\n";
+    client.send(pipeline).await;
+    for expected in ["nil", &moved, &moved, "OK", "QUEUED", &moved, "PONG", &moved] {
+        assert_eq!(show(&client.reply().await.expect("an answer")), expected);
+    }
+    // A new pipeline is none of its business.
+    assert_eq!(client.say("GET foo").await, "nil");
+    // Who reads from replicas is answered.
+    assert_eq!(client.say("READONLY").await, "OK");
+    client.send(b"SET foo 1\r\nGET foo\r\n").await;
+    for expected in [&moved, "nil"] {
+        assert_eq!(show(&client.reply().await.expect("an answer")), expected);
+    }
+}
+
+#[tokio::test]
+async fn the_rest_of_a_refused_pipeline_is_refused_by_the_leader_it_comes_to_as_well() {
+    let settings = RespSettings { pipeline_calls_max: 1, ..RespSettings::default() };
+    let door = Door::open(3, settings).await;
+    let mut client = door.client().await;
+    assert_eq!(client.say("SET foo 0").await, "OK");
+    // Refused as if nobody led, and meanwhile the node may lead again; the request has not come to its end.
+    door.database.deny(Some(Denied::NoLeader));
+    client.send(b"SET foo 1\r\nGET fo").await;
+    assert_eq!(show(&client.reply().await.expect("an answer")), "!CLUSTERDOWN The cluster is down");
+    door.database.deny(None);
+    client.send(b"o\r\n").await;
+    assert_eq!(show(&client.reply().await.expect("an answer")), "!CLUSTERDOWN The cluster is down");
+    assert_eq!(client.say("GET foo").await, "\"0\"");
+    // A pipeline without an end is not refused for ever.
+    door.database.deny(Some(Denied::NoLeader));
+    client.send(b"SET foo 1\r\nGET fo").await;
+    assert_eq!(show(&client.reply().await.expect("an answer")), "!CLUSTERDOWN The cluster is down");
+    door.database.deny(None);
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    client.send(b"o\r\n").await;
+    assert_eq!(show(&client.reply().await.expect("an answer")), "\"0\"");
+}
+
+#[tokio::test]
 async fn every_denial_has_its_words() {
     let door = Door::open(3, RespSettings::default()).await;
     let mut client = door.client().await;

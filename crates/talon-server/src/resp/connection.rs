@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use talon_core::{Consistency, Database, Refusal, Reply};
+use talon_core::{Call, Consistency, Database, Denied, Outcome, Refusal, Reply};
 use talon_resp::{ProtocolError, RequestDecoder, encode_error_line};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
@@ -18,6 +18,7 @@ use tokio_util::io::poll_read_buf;
 use tokio_util::sync::CancellationToken;
 
 use super::clients::Client;
+use super::denied::is_sent_again;
 use super::metrics::add;
 use super::pipeline::{Pipeline, Wait};
 use super::session::{Session, Shared};
@@ -35,6 +36,9 @@ const BATCH_CALLS_FIRST: usize = 64;
 const BATCH_REPLY_BYTES: usize = 4 * 1024 * 1024;
 /// How often WAIT looks whether the followers have come closer.
 const WAIT_STEP: Duration = Duration::from_millis(5);
+/// For so long, what comes behind a refused call counts as sent before its client could know. It is a bound for clients that
+/// send without a pause: their pipelines have no end.
+const REFUSED_MAX: Duration = Duration::from_millis(100);
 /// How long a refused client may take to read why.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 /// How much a refused client may still send.
@@ -81,6 +85,10 @@ pub(crate) struct Connection<D, S> {
     output: BytesMut,
     pipeline: Pipeline,
     batch_calls_max: usize,
+    /// Why a call of this pipeline was refused that the client sends again, and when.
+    refused: Option<(Denied, Instant)>,
+    /// The last read took as much as there was room for, so there may be more of the same pipeline.
+    filled: bool,
     /// The client sends nothing more.
     ended: bool,
     broken: Option<ProtocolError>,
@@ -112,6 +120,8 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
             output: BytesMut::new(),
             pipeline: Pipeline::default(),
             batch_calls_max,
+            refused: None,
+            filled: false,
             ended: false,
             broken: None,
         }
@@ -148,8 +158,16 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
                 tracing::warn!(client = self.client.id, "a client's request does not end; cutting it off");
                 return Err(End::Done);
             }
+            if self.has_taken_all() {
+                self.refused = None;
+            }
             self.read().await?;
         }
+    }
+
+    /// Whether the pipeline has ended, as far as can be seen.
+    fn has_taken_all(&self) -> bool {
+        self.input.is_empty() && !self.filled && self.decoder.held_bytes() == 0 && !self.decoder.has_reserved()
     }
 
     /// Whether this node lost leadership and the client has to find the new leader. Clients that read from replicas stay.
@@ -189,13 +207,7 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
         let begun = Instant::now();
         let count = self.pipeline.len();
         let calls = self.pipeline.take_calls();
-        let outcomes = if calls.is_empty() {
-            Vec::new()
-        } else {
-            add(&self.shared.metrics.batches, 1);
-            let consistency = self.consistency();
-            self.database.execute(calls, consistency).await
-        };
+        let outcomes = self.execute(calls).await;
         let share = begun.elapsed() / u32::try_from(count).unwrap_or(u32::MAX).max(1);
         if let Some(wait) = self.pipeline.pending_wait() {
             let reply = self.wait(wait).await;
@@ -221,11 +233,36 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
         if whole { Ok(()) } else { Err(End::Done) }
     }
 
+    /// The database keeps the order within a batch: behind a call that is refused and that the client sends again, the others
+    /// are refused, too. This keeps it from batch to batch of one pipeline, as far as the client did not ask for old states.
+    async fn execute(&mut self, calls: Vec<Call>) -> Vec<Outcome> {
+        if calls.is_empty() {
+            return Vec::new();
+        }
+        if let Some((denied, since)) = &self.refused
+            && since.elapsed() < REFUSED_MAX
+            && !self.session.readonly
+        {
+            return calls.iter().map(|_| Err(denied.clone())).collect();
+        }
+        add(&self.shared.metrics.batches, 1);
+        let consistency = self.consistency();
+        let outcomes = self.database.execute(calls, consistency).await;
+        if let Some(denied) =
+            outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).find(|denied| is_sent_again(denied))
+        {
+            self.refused = Some((denied.clone(), Instant::now()));
+        }
+        outcomes
+    }
+
     /// How reads are answered. Between the loss of leadership and the end of this connection there is a moment in which a
-    /// request may still come in: a client that has been talking to the leader must not be given an old state then.
+    /// request may still come in: a client that has been talking to the leader must not be given an old state then. Neither
+    /// must one whose earlier calls in the same pipeline were refused.
     fn consistency(&mut self) -> Consistency {
         self.met_leader |= topology::leads(&self.database.status());
-        if self.met_leader && !self.session.readonly { Consistency::Linearizable } else { Consistency::Default }
+        let strict = (self.met_leader || self.refused.is_some()) && !self.session.readonly;
+        if strict { Consistency::Linearizable } else { Consistency::Default }
     }
 
     async fn wait(&mut self, wait: Wait) -> Reply {
@@ -256,6 +293,7 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
             read = self.stream.read_buf(&mut self.input) => {
                 let count = read?;
                 add(&self.shared.metrics.bytes_in, count);
+                self.filled = self.input.len() == self.input.capacity();
                 self.ended = count == 0;
             }
             () = self.client.kill.cancelled() => return Err(End::Done),
@@ -303,6 +341,7 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
                     }
                     Exchange::Read(count) => {
                         add(&metrics.bytes_in, count);
+                        self.filled = input.len() == input.capacity();
                         self.ended = count == 0;
                     }
                     Exchange::Stalled => {

@@ -33,6 +33,11 @@ pub(crate) fn refusal(denied: &Denied, first_key: Option<&Bytes>, status: &Statu
     })
 }
 
+/// Whether clients take the error as a hint to send the same call again by themselves, to the leader or later.
+pub(crate) fn is_sent_again(denied: &Denied) -> bool {
+    matches!(denied, Denied::NotLeader { .. } | Denied::NoLeader | Denied::ShuttingDown | Denied::Busy)
+}
+
 /// The error for a request that is larger than one may be.
 pub(crate) fn too_large(size_bytes: usize, bytes_max: usize) -> Refusal {
     Refusal::from_string(format!("ERR request of {size_bytes} bytes exceeds request_bytes_max of {bytes_max} bytes"))

@@ -18,6 +18,8 @@ use crate::{addresses, alone, ms};
 
 /// How long a client may take until it writes again.
 const GOES_ON_MAX: Duration = Duration::from_secs(30);
+/// How much of a client's complaints is kept.
+const COMPLAINTS_BYTES_MAX: usize = 64 * 1024;
 
 /// A client that writes.
 trait Writer {
@@ -79,6 +81,8 @@ struct Program {
     name: String,
     child: Child,
     lines: Receiver<String>,
+    /// What it said of troubles.
+    complaints: Arc<Mutex<String>>,
     acknowledged: u64,
 }
 
@@ -93,12 +97,30 @@ impl Program {
             .args([kind, &ports.join(","), name])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let (sender, lines) = channel();
         let out = BufReader::new(child.stdout.take().expect("its output"));
         thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Program { name: name.to_owned(), child, lines, acknowledged: 0 }
+        let complaints: Arc<Mutex<String>> = Arc::default();
+        let (said, errors) = (Arc::clone(&complaints), BufReader::new(child.stderr.take().expect("its errors")));
+        thread::spawn(move || {
+            for line in errors.lines().map_while(Result::ok) {
+                let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+                if said.len() < COMPLAINTS_BYTES_MAX {
+                    said.push_str(&line);
+                    said.push('\n');
+                }
+            }
+        });
+        Program { name: name.to_owned(), child, lines, complaints, acknowledged: 0 }
+    }
+
+    /// What it said of troubles, once it has said all: it may have ended just now.
+    fn complaints(&self) -> String {
+        thread::sleep(Duration::from_millis(200));
+        self.complaints.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -109,7 +131,7 @@ impl Writer for Program {
             self.acknowledged = count.unwrap_or(self.acknowledged);
         }
         let ended = self.child.try_wait().expect("its state");
-        assert!(ended.is_none(), "{} ended by itself: {ended:?}", self.name);
+        assert!(ended.is_none(), "{} ended by itself: {ended:?}\n{}", self.name, self.complaints());
         self.acknowledged
     }
 
@@ -122,7 +144,7 @@ impl Writer for Program {
         let end = Instant::now() + GOES_ON_MAX;
         loop {
             let line = self.lines.recv_timeout(end.saturating_duration_since(Instant::now()));
-            let line = line.unwrap_or_else(|_| panic!("{} does not end", self.name));
+            let line = line.unwrap_or_else(|_| panic!("{} does not end\n{}", self.name, self.complaints()));
             let Ok(report) = serde_json::from_str::<Json>(&line) else { continue };
             let numbers = report["acknowledged"].as_array().expect("numbers");
             return Report {

@@ -55,6 +55,28 @@ fn a_follower_names_the_leader_and_the_keys_real_slot() {
     println!("followers redirect to 127.0.0.1:{leader_port}");
 }
 
+/// A client that follows redirects sends the write again, and keeps what the read behind it was answered.
+#[test]
+fn behind_a_write_that_is_sent_on_a_follower_sends_reads_on_too() {
+    let _turn = alone();
+    let cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let moved = format!("-MOVED 12182 127.0.0.1:{}\r\n", cluster.nodes[leader].resp_port);
+    for node in cluster.nodes.iter().enumerate().filter(|(place, _)| *place != leader).map(|(_, node)| node) {
+        let mut client = node.connect().expect("it serves");
+        // In one batch, and in several.
+        for reads in [1, 5000] {
+            let pipeline = format!("GET foo\r\nSET foo 1\r\n{}", "GET foo\r\n".repeat(reads));
+            client.send_bytes(pipeline.as_bytes()).expect("sent");
+            assert_eq!(client.receive_bytes().expect("an answer"), "$-1\r\n", "what is before it is answered");
+            for place in 0..=reads {
+                assert_eq!(client.receive_bytes().expect("an answer"), moved, "answer {place} of {reads}");
+            }
+        }
+        assert_eq!(ask(&mut client, "GET foo"), Value::Null, "that pipeline has ended");
+    }
+}
+
 #[test]
 fn alone_of_three_it_says_that_the_cluster_is_down() {
     let _turn = alone();
