@@ -7,10 +7,13 @@
 //! - [`history`]: the operations, a line for people each, and JSON lines.
 //! - [`wire`]: actions as words for RESP, and replies as outcomes.
 //! - [`model`]: the actions, carried out one after the other with the replicated clock.
+//! - [`linear`]: linearizability of each key, with keys that end.
 
 pub mod action;
 pub mod history;
+pub mod linear;
 pub mod model;
+mod parts;
 mod verdict;
 pub mod wire;
 mod word;
