@@ -8,12 +8,18 @@
 //! - [`wire`]: actions as words for RESP, and replies as outcomes.
 //! - [`model`]: the actions, carried out one after the other with the replicated clock.
 //! - [`linear`]: linearizability of each key, with keys that end.
+//! - [`atomic`]: keys that are written together are seen together.
+//! - [`counters`]: I11. [`durable`]: I7. [`session`]: positions, I4 and I5.
 
 pub mod action;
+pub mod atomic;
+pub mod counters;
+pub mod durable;
 pub mod history;
 pub mod linear;
 pub mod model;
 mod parts;
+pub mod session;
 mod verdict;
 pub mod wire;
 mod word;

@@ -1,8 +1,8 @@
 //! What an operation did to each key: the form in which the checks look at it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::{Action, Condition, Deadline, History, Reply, Ttl, Word};
+use crate::{Action, Condition, Deadline, History, Operation, Outcome, Reply, Ttl, Word};
 
 /// What is done to one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +40,7 @@ impl Part {
         match &self.deed {
             Deed::Rename { to } => to == key && !matches!(self.reply, Some(Reply::Error(_))),
             _ if self.key != *key => false,
-            Deed::Set { value: new, get: true, condition: Some(_), .. } => new == value,
-            Deed::Set { value: new, get, .. } => new == value && (*get || !self.was_nothing()),
+            Deed::Set { value: new, .. } => new == value && !self.was_nothing(),
             Deed::GetSet(new) => new == value,
             Deed::IncrBy(_) => self.reply.as_ref().map_or(value.integer().is_some(), |reply| match reply {
                 Reply::Int(number) => value.integer() == Some(*number),
@@ -61,6 +60,30 @@ impl Part {
             (deed, _) => !deed.writes(),
         }
     }
+}
+
+/// What an operation did to one key, and the operation.
+pub(crate) type Touch<'a> = (&'a Operation, Part);
+
+/// What was done to each key by all that may have happened: all but refused operations. A rename is in the lists of both
+/// of its keys. Answers that fit no question are left out; [`crate::linear`] names them.
+pub(crate) fn touches(history: &History) -> BTreeMap<Word, Vec<Touch<'_>>> {
+    let known = known_keys(history);
+    let mut touches: BTreeMap<Word, Vec<Touch<'_>>> = BTreeMap::new();
+    for operation in history.operations() {
+        if matches!(operation.outcome, Outcome::Refused(_)) {
+            continue;
+        }
+        for part in parts(&operation.action, operation.reply(), &known).unwrap_or_default() {
+            if let Deed::Rename { to } = &part.deed
+                && *to != part.key
+            {
+                touches.entry(to.clone()).or_default().push((operation, part.clone()));
+            }
+            touches.entry(part.key.clone()).or_default().push((operation, part));
+        }
+    }
+    touches
 }
 
 /// All keys that a history names, those in answers to scans not counted.
@@ -149,10 +172,10 @@ fn several(reply: Option<&Reply>, count: usize) -> Result<Vec<Option<Reply>>, St
 }
 
 /// The keys and values that a scan answered.
-pub(crate) fn pairs(reply: &Reply) -> Result<Vec<(&Word, &Word)>, String> {
+fn pairs<'a>(reply: &'a Reply) -> Result<Vec<(&'a Word, &'a Word)>, String> {
     let Reply::Many(replies) = reply else { return Err(format!("{reply} is no answer to a scan")) };
-    let pair = |reply| match reply {
-        &Reply::Many(ref pair) => match &pair[..] {
+    let pair = |reply: &'a Reply| match reply {
+        Reply::Many(pair) => match &pair[..] {
             [Reply::Bytes(key), Reply::Bytes(value)] => Ok((key, value)),
             _ => Err(format!("{reply} is no pair of key and value")),
         },

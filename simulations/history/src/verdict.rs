@@ -29,6 +29,13 @@ impl Verdict {
         self.violations.extend(other.violations);
         self.undecided += other.undecided;
     }
+
+    pub(crate) fn violation<'a>(&mut self, what: String, operations: impl IntoIterator<Item = &'a Operation>) {
+        let mut operations: Vec<Operation> = operations.into_iter().cloned().collect();
+        operations.sort_by_key(|operation| operation.id);
+        operations.dedup_by_key(|operation| operation.id);
+        self.violations.push(Violation { what, operations, picture: None });
+    }
 }
 
 /// Something that cannot have been.

@@ -71,6 +71,18 @@ pub(super) struct Step {
     pub(super) expected: Option<Reply>,
 }
 
+impl Step {
+    fn is_blind(&self) -> bool {
+        match &self.does {
+            Does::Set { end: Some(_), condition: None, get: false, .. } => {
+                matches!(self.expected, None | Some(Reply::Ok))
+            }
+            Does::Del => self.expected.is_none(),
+            _ => false,
+        }
+    }
+}
+
 /// What one operation did to the keys at hand, all at once.
 #[derive(Clone, Debug)]
 pub(super) struct Act {
@@ -87,13 +99,12 @@ pub(super) struct Act {
 impl Act {
     /// Whether it leaves the same state wherever it stands, and can stand everywhere.
     pub(super) fn is_blind(&self) -> bool {
-        self.steps.iter().all(|step| match &step.does {
-            Does::Set { end: Some(_), condition: None, get: false, .. } => {
-                matches!(step.expected, None | Some(Reply::Ok))
-            }
-            Does::Del => step.expected.is_none(),
-            _ => false,
-        })
+        self.steps.iter().all(Step::is_blind)
+    }
+
+    /// Whether it can stand everywhere.
+    pub(super) fn never_fails(&self) -> bool {
+        self.steps.iter().all(|step| step.expected.is_none() || step.is_blind())
     }
 
     /// The same without its answer, as if it were still open.

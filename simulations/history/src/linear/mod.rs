@@ -121,29 +121,37 @@ enum Decision {
 }
 
 fn decide(bundle: &Bundle, time_limit: Duration) -> Decision {
-    let until = Instant::now() + time_limit;
+    let one_key = bundle.keys.len() == 1;
     let eased = eased(&bundle.acts);
-    match decide_windows(bundle, eased.without_unseen, until) {
-        Decision::Right => Decision::Right,
-        other if bundle.acts.iter().all(|act| act.returned != NEVER) => other,
-        _ => decide_windows(bundle, eased.all, Instant::now() + time_limit),
+    let wrong = match first_wrong(&eased.without_unseen, one_key, time_limit) {
+        None => return Decision::Right,
+        Some((CheckResult::Illegal, window)) if eased.without_unseen.len() == eased.all.len() => {
+            return Decision::Wrong(window);
+        }
+        Some((_, window)) => window,
+    };
+    // Perhaps a write that nobody saw explains it. Where it went wrong there are few acts to try that with.
+    if let Some(few) = shrink::still_wrong(&wrong, &eased.all, one_key) {
+        return Decision::Wrong(few);
+    }
+    match first_wrong(&eased.all, one_key, time_limit) {
+        None => Decision::Right,
+        Some((CheckResult::Illegal, window)) => Decision::Wrong(window),
+        Some(_) => Decision::Undecided,
     }
 }
 
-fn decide_windows(bundle: &Bundle, acts: Vec<Arc<Act>>, until: Instant) -> Decision {
-    let acts = match bundle.keys.len() {
-        1 => windows(acts),
-        _ => vec![acts],
-    };
-    for window in acts {
+/// The first window without an order, or for which none was found in time.
+fn first_wrong(acts: &[Arc<Act>], one_key: bool, time_limit: Duration) -> Option<(CheckResult, Vec<Arc<Act>>)> {
+    let until = Instant::now() + time_limit;
+    let windows = if one_key { windows(acts.to_vec()) } else { vec![acts.to_vec()] };
+    windows.into_iter().find_map(|window| {
         let left = until.saturating_duration_since(Instant::now());
         match try_orders(&window, left) {
-            CheckResult::Ok => {}
-            CheckResult::Illegal => return Decision::Wrong(window),
-            CheckResult::Unknown => return Decision::Undecided,
+            CheckResult::Ok => None,
+            other => Some((other, window)),
         }
-    }
-    Decision::Right
+    })
 }
 
 /// Whether there is an order. (porcupine's variants that also collect what it needs for a picture say "illegal" when

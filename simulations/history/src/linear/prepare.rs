@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Tolerance;
 use super::keys::{Act, Does, End, NEVER, Step};
 use crate::parts::{Deed, Part, known_keys, parts};
-use crate::{Action, Consistency, Deadline, History, Operation, Outcome, Reply, Ttl, Verdict, Violation, Word};
+use crate::{Action, Consistency, Deadline, History, Operation, Outcome, Reply, Ttl, Verdict, Word};
 
 /// The acts on keys that have to be judged together.
 pub(super) struct Bundle {
@@ -29,7 +29,7 @@ pub(super) fn bundles(history: &History, tolerance: &Tolerance, verdict: &mut Ve
         let parts = match parts(&operation.action, operation.reply(), &known) {
             Ok(parts) => parts,
             Err(what) => {
-                verdict.violations.push(Violation { what, operations: vec![operation.clone()], picture: None });
+                verdict.violation(what, [operation]);
                 continue;
             }
         };

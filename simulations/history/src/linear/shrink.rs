@@ -18,6 +18,9 @@ const TRY: Duration = Duration::from_secs(1);
 /// How long all of it may take.
 const ALL: Duration = Duration::from_secs(10);
 
+/// How many places to start from are tried.
+const STARTS_MAX: usize = 50;
+
 /// Says which operations cannot have been.
 pub(super) fn explain(history: &History, bundle: &Bundle, acts: Vec<Arc<Act>>, options: &Options) -> Violation {
     let (acts, last) = shrunk(acts, bundle.keys.len() == 1);
@@ -37,38 +40,8 @@ pub(super) fn explain(history: &History, bundle: &Bundle, acts: Vec<Arc<Act>>, o
 fn shrunk(acts: Vec<Arc<Act>>, one_key: bool) -> (Vec<Arc<Act>>, Option<u64>) {
     let until = Instant::now() + ALL;
     let wrong = |acts: &[Arc<Act>]| Instant::now() < until && try_orders(acts, TRY) == CheckResult::Illegal;
-
-    // The shortest beginning that is wrong already.
-    let mut returns: Vec<(i64, u64)> =
-        acts.iter().filter(|act| act.returned != NEVER).map(|act| (act.returned, act.id)).collect();
-    returns.sort_unstable();
-    let (mut right, mut known_wrong) = (0, returns.len());
-    while right + 1 < known_wrong {
-        let middle = usize::midpoint(right, known_wrong);
-        match wrong(&beginning(&acts, returns[middle - 1].0)) {
-            true => known_wrong = middle,
-            false => right = middle,
-        }
-    }
-    let Some(&(end, id)) = known_wrong.checked_sub(1).and_then(|at| returns.get(at)) else { return (acts, None) };
-    let start = beginning(&acts, end);
-    if !wrong(&start) {
-        return (acts, None);
-    }
-    let mut acts = start;
-
-    // What was before a write that looks at nothing does not matter, if all that overlaps it looks at nothing.
-    if one_key {
-        acts.sort_by_key(|act| act.called);
-        for at in (0..acts.len()).rev() {
-            let later = since(&acts, &acts[at]);
-            if later.as_ref().is_some_and(|later| wrong(later)) {
-                acts = later.unwrap_or_default();
-                break;
-            }
-        }
-    }
-
+    let Some((mut acts, id)) = shortest_beginning(&acts, wrong) else { return (acts, None) };
+    acts = if one_key { latest_start(acts, wrong) } else { acts };
     // A read may be left out: fewer answers have more orders.
     let mut at = 0;
     while at < acts.len() {
@@ -80,17 +53,46 @@ fn shrunk(acts: Vec<Arc<Act>>, one_key: bool) -> (Vec<Arc<Act>>, Option<u64>) {
             at += 1;
         }
     }
+    acts = if one_key { latest_start(acts, wrong) } else { acts };
+    (acts, Some(id))
+}
 
-    if one_key {
-        for at in (0..acts.len()).rev() {
-            let later = since(&acts, &acts[at]);
-            if later.as_ref().is_some_and(|later| wrong(later)) {
-                acts = later.unwrap_or_default();
-                break;
-            }
+/// Whether acts are wrong also when `all` are looked at, as far as that can be said of the few around the place where
+/// `wrong` goes wrong.
+pub(super) fn still_wrong(wrong: &[Arc<Act>], all: &[Arc<Act>], one_key: bool) -> Option<Vec<Arc<Act>>> {
+    let until = Instant::now() + ALL;
+    let is_wrong = |acts: &[Arc<Act>]| Instant::now() < until && try_orders(acts, TRY) == CheckResult::Illegal;
+    let (begun, id) = shortest_beginning(wrong, is_wrong)?;
+    let end = begun.iter().find(|act| act.id == id)?.returned;
+    let begun = beginning(all, end);
+    let few = if one_key { latest_start(begun, is_wrong) } else { begun };
+    is_wrong(&few).then_some(few)
+}
+
+/// The shortest beginning that is wrong already, and the act that makes it so.
+fn shortest_beginning(acts: &[Arc<Act>], wrong: impl Fn(&[Arc<Act>]) -> bool) -> Option<(Vec<Arc<Act>>, u64)> {
+    let mut returns: Vec<(i64, u64)> =
+        acts.iter().filter(|act| act.returned != NEVER).map(|act| (act.returned, act.id)).collect();
+    returns.sort_unstable();
+    let (mut right, mut known_wrong) = (0, returns.len());
+    while right + 1 < known_wrong {
+        let middle = usize::midpoint(right, known_wrong);
+        match wrong(&beginning(acts, returns[middle - 1].0)) {
+            true => known_wrong = middle,
+            false => right = middle,
         }
     }
-    (acts, Some(id))
+    let (end, id) = *returns.get(known_wrong.checked_sub(1)?)?;
+    let start = beginning(acts, end);
+    wrong(&start).then_some((start, id))
+}
+
+/// What was before a write that looks at nothing does not matter, if all that overlaps it can stand anywhere.
+fn latest_start(mut acts: Vec<Arc<Act>>, wrong: impl Fn(&[Arc<Act>]) -> bool) -> Vec<Arc<Act>> {
+    acts.sort_by_key(|act| act.called);
+    let starts = (0..acts.len()).rev().filter_map(|at| since(&acts, &acts[at])).take(STARTS_MAX);
+    let found = starts.into_iter().find(|later| wrong(later));
+    found.unwrap_or(acts)
 }
 
 /// All that had been called by then; what had not returned is open.
@@ -101,9 +103,11 @@ fn beginning(acts: &[Arc<Act>], end: i64) -> Vec<Arc<Act>> {
 
 /// What is left without all that was over before `first` began, if that changes nothing.
 fn since(acts: &[Arc<Act>], first: &Arc<Act>) -> Option<Vec<Arc<Act>>> {
+    if !first.is_blind() || first.returned == NEVER {
+        return None;
+    }
     let later: Vec<Arc<Act>> = acts.iter().filter(|act| act.returned >= first.called).cloned().collect();
-    let blind = later.iter().filter(|act| act.called <= first.returned).all(|act| act.is_blind());
-    (blind && first.returned != NEVER).then_some(later)
+    later.iter().filter(|act| act.called <= first.returned).all(|act| act.never_fails()).then_some(later)
 }
 
 /// Writes the picture; `None` if it cannot be written, which is no reason to keep the violation back.
