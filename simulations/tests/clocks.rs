@@ -1,6 +1,6 @@
 //! What must hold of `T` when one of three clocks is wrong (I2, and what I6, I8 and I10 rest on).
 
-use talon_simulations::{Moment, Stamps, three_clocks};
+use talon_simulations::three_clocks::{Moment, Stamps, three_clocks};
 
 const SEEDS: u64 = 300;
 const ROUNDS: u64 = 4_000;

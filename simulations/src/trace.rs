@@ -1,0 +1,57 @@
+//! The trace: everything that any part of the simulation says through `tracing`, with its time, as one hash. Two runs with the same hash did the
+//! same.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::ambient::elapsed_us;
+
+/// A hash of all that was said so far. Clones share it.
+#[derive(Clone, Default)]
+pub struct Trace {
+    hash: Arc<Mutex<Xxh3>>,
+    events: Arc<AtomicU64>,
+}
+
+impl Trace {
+    /// Takes in something that was said otherwise.
+    pub fn add(&self, bytes: &[u8]) {
+        self.hash.lock().unwrap_or_else(PoisonError::into_inner).update(bytes);
+        self.events.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The hash.
+    pub fn hash(&self) -> u64 {
+        self.hash.lock().unwrap_or_else(PoisonError::into_inner).digest()
+    }
+
+    /// How many events are in it.
+    pub fn events(&self) -> u64 {
+        self.events.load(Ordering::Relaxed)
+    }
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Visit for Text {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        // Writing to a string does not fail.
+        let _ = write!(self.0, " {}={value:?}", field.name());
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Trace {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let mut text = Text::default();
+        event.record(&mut text);
+        let line = format!("{} {} {}{}\n", elapsed_us(), event.metadata().target(), event.metadata().level(), text.0);
+        self.add(line.as_bytes());
+    }
+}
