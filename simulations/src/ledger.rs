@@ -58,7 +58,7 @@ pub struct Ledger {
     /// The clock `T` behind an entry, Unix ms.
     pub clocks: BTreeMap<u64, u64>,
     /// The state's hash behind an entry, and who computed it first.
-    pub hashes: BTreeMap<u64, (u64, u64)>,
+    pub hashes: BTreeMap<u64, (u64, String)>,
     /// Who led a term.
     pub leaders: BTreeMap<u64, u64>,
     /// What each node's state stands at: index and clock.
@@ -126,15 +126,15 @@ impl Ledger {
         });
         if anew || index.is_multiple_of(HASH_EVERY) {
             let hash = match state_hash(view) {
-                Ok(hash) => hash.hash,
+                Ok(hash) => hash.digest,
                 Err(fault) => {
                     self.check("I1", false, || format!("the state of node {node} cannot be read: {fault}"));
                     return;
                 }
             };
-            let (first, known) = *self.hashes.entry(index).or_insert((node, hash));
+            let (first, known) = self.hashes.entry(index).or_insert_with(|| (node, hash.clone())).clone();
             self.check("I1", known == hash, || {
-                format!("the state at {index} differs: {known:016x} on node {first}, {hash:016x} on node {node}")
+                format!("the state at {index} differs: {known} on node {first}, {hash} on node {node}")
             });
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -48,6 +48,12 @@ impl Visit for Text {
 }
 
 impl<S: Subscriber> Layer<S> for Trace {
+    /// Not what libraries say to their own developers: that is most of it by far, and costs more than all the rest of the run.
+    fn enabled(&self, metadata: &Metadata<'_>, _context: Context<'_, S>) -> bool {
+        let target = metadata.target();
+        *metadata.level() <= Level::INFO || target.starts_with("talon") || target == "turmoil"
+    }
+
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let mut text = Text::default();
         event.record(&mut text);
