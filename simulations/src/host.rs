@@ -46,7 +46,13 @@ pub fn address(id: u64) -> NodeAddress {
 
 impl Process {
     /// A process that was not started yet. `founders` form the cluster; a node that is not among them waits to be added.
-    pub fn new(id: u64, machine: Machine, founders: &[u64], ledger: SharedLedger, tune: impl Fn(&mut Settings)) -> Process {
+    pub fn new(
+        id: u64,
+        machine: Machine,
+        founders: &[u64],
+        ledger: SharedLedger,
+        tune: impl Fn(&mut Settings),
+    ) -> Process {
         let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, RAFT_PORT));
         let mut settings = Settings::new(id, machine.folder().to_owned(), listen, address(id));
         if founders.contains(&id) {

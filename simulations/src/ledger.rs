@@ -98,7 +98,9 @@ impl Ledger {
                 let same = known.term == term && format!("{:?}", known.content) == format!("{content:?}");
                 let (known, first) = (format!("{:?} of term {}", known.content, known.term), known.first.0);
                 self.check("I12", same, || {
-                    format!("entry {index} was {known} on node {first}, and is {content:?} of term {term} on node {node}")
+                    format!(
+                        "entry {index} was {known} on node {first}, and is {content:?} of term {term} on node {node}"
+                    )
                 });
             }
         }
@@ -180,6 +182,7 @@ impl Observer for Watching {
         let mut ledger = self.ledger.open();
         let known = *ledger.leaders.entry(term).or_insert(self.node);
         let node = self.node;
-        ledger.check("I12", known == node, || format!("term {term} was led by node {known}, and is led by node {node}"));
+        ledger
+            .check("I12", known == node, || format!("term {term} was led by node {known}, and is led by node {node}"));
     }
 }

@@ -4,9 +4,15 @@
 //! *Must never know*: a real clock, a real thread, a random number that does not come from the seed.
 
 pub mod ambient;
+pub mod client;
+pub mod faults;
 pub mod host;
 pub mod ledger;
 pub mod machine;
+pub mod plan;
+pub mod report;
+pub mod run;
 pub mod three_clocks;
 pub mod trace;
+pub mod workloads;
 pub mod world;

@@ -1,7 +1,8 @@
 //! `simulate`: runs Talon in simulated time.
 
+use talon_simulations::plan::Plan;
 use talon_simulations::trace::Trace;
-use talon_simulations::{ambient, world};
+use talon_simulations::{ambient, run};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -18,12 +19,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     } else {
         registry.init();
     }
-    let ledger = world::run(seed, minutes, folder.path())?;
-    let ledger = ledger.open();
-    println!("{} entries, checked {:?}, leaders {:?}", ledger.entries.len(), ledger.checked, ledger.leaders);
-    for broken in &ledger.broken {
-        println!("{}: {}", broken.invariant, broken.what);
-    }
-    println!("events {} trace {:016x}", trace.events(), trace.hash());
+    let report = run::run(Plan::swarm(seed, minutes * 60, None), folder.path(), &trace)?;
+    println!("{}", serde_json::to_string_pretty(&report)?);
+    println!("trace {}", report.trace);
     Ok(())
 }

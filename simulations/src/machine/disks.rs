@@ -45,11 +45,7 @@ struct State {
 impl MachineDisks {
     /// Empty and quick.
     pub fn new(seed: u64, pause: Arc<Pause>) -> MachineDisks {
-        let state = State {
-            log: MemoryFiles::new(),
-            engines: BTreeMap::new(),
-            random: SplitMix64(seed),
-        };
+        let state = State { log: MemoryFiles::new(), engines: BTreeMap::new(), random: SplitMix64(seed) };
         MachineDisks { state: Mutex::new(state), sync_us_max: Arc::new(AtomicU64::new(SYNC_US)), pause }
     }
 
@@ -154,6 +150,8 @@ impl Files for SlowFiles {
         let drawn = lock(&self.random).draw();
         // Mostly quick, sometimes slow.
         let share = (drawn % 1000) * (drawn / 1000 % 1000);
-        Duration::from_micros(SYNC_US / 2 + self.sync_us_max.load(Ordering::Relaxed) * share / 1_000_000 + self.pause.left_us())
+        Duration::from_micros(
+            SYNC_US / 2 + self.sync_us_max.load(Ordering::Relaxed) * share / 1_000_000 + self.pause.left_us(),
+        )
     }
 }

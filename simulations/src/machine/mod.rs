@@ -15,7 +15,7 @@ use talon_raft::environment::{Environment, Observer, Workers};
 pub use clocks::MachineClocks;
 pub use disks::{MachineDisks, PowerLoss};
 pub use pause::Pause;
-pub use sockets::{MachineSockets, connect, listen};
+pub use sockets::{Door, MachineSockets, Socket, connect, listen};
 
 /// The machine of one node.
 pub struct Machine {

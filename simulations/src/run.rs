@@ -1,0 +1,124 @@
+//! One run: machines, nodes, clients, faults, and at the end the judge.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ambient;
+use crate::faults::Injector;
+use crate::host::{Process, name};
+use crate::ledger::SharedLedger;
+use crate::machine::{Machine, PowerLoss};
+use crate::plan::Plan;
+use crate::report::Report;
+use crate::trace::Trace;
+use crate::world::World;
+use crate::{client, workloads};
+
+/// How much may be under way in one direction of a connection, messages.
+const TCP_MESSAGES_MAX: usize = 16_384;
+
+/// Carries a plan out. What nodes keep as plain files goes into `folder`, which must be empty; pictures of violations into `pictures`.
+/// Simulated time must have begun ([`ambient::begin`]).
+///
+/// # Errors
+/// If the simulation itself fails.
+pub fn run(plan: Plan, folder: &Path, trace: &Trace) -> Result<Report, Box<dyn std::error::Error>> {
+    if let Some(bug) = plan.bug() {
+        talon_core::planted::plant(bug);
+    }
+    let mut sim = turmoil::Builder::new()
+        .tick_duration(Duration::from_millis(1))
+        .min_message_latency(Duration::from_micros(plan.latency_us.0))
+        .max_message_latency(Duration::from_micros(plan.latency_us.1))
+        .simulation_duration(Duration::from_secs(plan.duration_s + 600))
+        .tcp_capacity(TCP_MESSAGES_MAX)
+        .rng_seed(plan.seed)
+        .build();
+    let ledger = SharedLedger::default();
+    let founders: Vec<u64> = (1..=plan.voters).collect();
+    let mut processes = Vec::new();
+    for id in 1..=plan.voters + plan.spares {
+        let machine = Machine::new(&folder.join(name(id)), plan.seed.rotate_left(id as u32) ^ id);
+        let process = Process::new(id, machine, &founders, ledger.clone(), |settings| {
+            settings.log_segment_bytes = 16 << 10;
+            settings.log_bytes_before_checkpoint = plan.log_bytes_before_checkpoint;
+            settings.log_bytes_max = plan.log_bytes_max;
+        });
+        processes.push(Arc::new(process));
+    }
+    let world = Arc::new(World::new(plan, processes, ledger));
+    for process in &world.processes {
+        let process = process.clone();
+        sim.host(name(process.id), move || {
+            let process = process.clone();
+            async move {
+                process.run().await;
+                Ok(())
+            }
+        });
+    }
+    for number in 1..=world.plan.clients {
+        let world = world.clone();
+        sim.client(client::host(number), async move {
+            workloads::run(world, number).await;
+            Ok(())
+        });
+    }
+    let mut injector = Injector::new(world.clone());
+    let end = Duration::from_secs(world.plan.duration_s);
+    while sim.elapsed() < end {
+        sim.step()?;
+        ambient::advance_to(sim.elapsed().as_micros() as u64);
+        bury(&mut sim, &world);
+        injector.step(&mut sim);
+    }
+    world.end();
+    let history = world.history();
+    let ledger = world.ledger.open();
+    for operation in history.operations() {
+        trace.add(operation.to_string().as_bytes());
+    }
+    let count = |wanted: fn(&talon_history::Outcome) -> bool| {
+        history.operations().iter().filter(|operation| wanted(&operation.outcome)).count() as u64
+    };
+    Ok(Report {
+        plan: world.plan.clone(),
+        trace: format!("{:016x}", trace.hash()),
+        events: trace.events(),
+        simulated_ms: sim.elapsed().as_millis() as u64,
+        operations: [
+            count(|outcome| matches!(outcome, talon_history::Outcome::Reply(_))),
+            count(|outcome| matches!(outcome, talon_history::Outcome::Refused(_))),
+            count(|outcome| matches!(outcome, talon_history::Outcome::Unknown(_))),
+        ],
+        entries: ledger.entries.len() as u64,
+        leaders: ledger.leaders.len() as u64,
+        faults: injector.counts(),
+        checked: ledger.checked.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
+        undecided: 0,
+        violations: ledger
+            .broken
+            .iter()
+            .map(|broken| crate::report::Violation {
+                invariant: broken.invariant.to_owned(),
+                what: broken.what.clone(),
+                operations: Vec::new(),
+                picture: None,
+            })
+            .collect(),
+    })
+}
+
+/// A process that ended by itself is started again, as a service manager would.
+fn bury(sim: &mut turmoil::Sim<'_>, world: &World) {
+    for process in &world.processes {
+        if let Some(why) = process.ended() {
+            tracing::info!(node = process.id, why, "starting it again");
+            process.machine.disks.lose(PowerLoss::Process);
+            sim.crash(name(process.id));
+            process.gone();
+            sim.bounce(name(process.id));
+        }
+    }
+}
