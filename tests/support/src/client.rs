@@ -26,7 +26,15 @@ impl Client {
     /// # Errors
     /// If nobody listens.
     pub fn connect(address: SocketAddr) -> io::Result<Client> {
-        let stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+        Client::connect_within(address, TIMEOUT)
+    }
+
+    /// Connects, and gives up after so long.
+    ///
+    /// # Errors
+    /// If nobody listens, or no answer comes in time.
+    pub fn connect_within(address: SocketAddr, timeout: Duration) -> io::Result<Client> {
+        let stream = TcpStream::connect_timeout(&address, timeout)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;

@@ -1,7 +1,7 @@
 //! Real `talon server` processes.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -37,6 +37,22 @@ pub fn talon_binary() -> PathBuf {
     path
 }
 
+/// Where a node lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// The address it listens on, and is reached by.
+    pub address: IpAddr,
+    /// The network namespace (`ip netns`) that its process runs in, if not this program's.
+    pub namespace: Option<String>,
+}
+
+impl Host {
+    /// Loopback, in this program's own namespace.
+    pub fn local() -> Host {
+        Host { address: IpAddr::V4(Ipv4Addr::LOCALHOST), namespace: None }
+    }
+}
+
 /// How a cluster is started.
 #[derive(Clone, Debug)]
 pub struct ClusterOptions {
@@ -44,12 +60,20 @@ pub struct ClusterOptions {
     pub nodes: u16,
     /// Further flags for each node.
     pub flags: Vec<String>,
+    /// Where the nodes live, in their order; those beyond it are local.
+    pub hosts: Vec<Host>,
 }
 
 impl ClusterOptions {
     /// So many nodes.
     pub fn nodes(nodes: u16) -> ClusterOptions {
-        ClusterOptions { nodes, flags: Vec::new() }
+        ClusterOptions { nodes, flags: Vec::new(), hosts: Vec::new() }
+    }
+
+    /// One node on each of these hosts.
+    pub fn hosts(hosts: Vec<Host>) -> ClusterOptions {
+        let nodes = u16::try_from(hosts.len()).expect("a few hosts");
+        ClusterOptions { nodes, flags: Vec::new(), hosts }
     }
 
     /// With one more flag and its value.
@@ -77,6 +101,8 @@ pub struct Node {
     pub data: PathBuf,
     /// Its log lines.
     pub log: PathBuf,
+    /// Where it lives.
+    pub host: Host,
     flags: Vec<String>,
     process: Option<Process>,
 }
@@ -87,6 +113,14 @@ impl Node {
     /// # Panics
     /// If there are no free ports.
     pub fn new(id: u16, folder: &Path, flags: &[String]) -> Node {
+        Node::on(Host::local(), id, folder, flags)
+    }
+
+    /// As [`Node::new`], on a host.
+    ///
+    /// # Panics
+    /// If there are no free ports.
+    pub fn on(host: Host, id: u16, folder: &Path, flags: &[String]) -> Node {
         let ports = free_ports(4);
         Node {
             id,
@@ -96,6 +130,7 @@ impl Node {
             http_port: ports[3],
             data: folder.join(format!("node-{id}")),
             log: folder.join(format!("node-{id}.log")),
+            host,
             flags: flags.to_vec(),
             process: None,
         }
@@ -103,12 +138,12 @@ impl Node {
 
     /// Its entry for `--peers`.
     pub fn peer(&self) -> String {
-        format!("{}=127.0.0.1:{}:{}:{}", self.id, self.resp_port, self.grpc_port, self.raft_port)
+        format!("{}={}:{}:{}:{}", self.id, self.host.address, self.resp_port, self.grpc_port, self.raft_port)
     }
 
     /// Where Redis clients reach it.
     pub fn address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.resp_port))
+        SocketAddr::new(self.host.address, self.resp_port)
     }
 
     /// Starts its process and does not wait until it serves.
@@ -129,9 +164,21 @@ impl Node {
         for pair in FLAGS.chunks(2).filter(|pair| !self.flags.iter().any(|flag| flag == pair[0])) {
             args.extend(pair.iter().map(|&word| word.to_owned()));
         }
+        if self.host != Host::local() {
+            let address = self.host.address.to_string();
+            args.extend(["--listen", &address, "--advertise-host", &address].map(str::to_owned));
+            args.extend(["--protected-mode", "false"].map(str::to_owned));
+        }
         args.extend(self.flags.iter().cloned());
         let name = format!("talon node {}", self.id);
-        self.process = Some(Process::start(&name, &talon_binary(), &args, &self.log)?);
+        let mut program = talon_binary();
+        if let Some(namespace) = &self.host.namespace {
+            // nsenter becomes the program, so the process id is the program's own.
+            let enter = [format!("--net=/run/netns/{namespace}"), "--".to_owned(), program.display().to_string()];
+            args.splice(0..0, enter);
+            program = PathBuf::from("nsenter");
+        }
+        self.process = Some(Process::start(&name, &program, &args, &self.log)?);
         Ok(())
     }
 
@@ -212,7 +259,9 @@ impl Cluster {
     /// If they do not come to serve.
     pub fn start_with(options: &ClusterOptions) -> Cluster {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut nodes: Vec<Node> = (1..=options.nodes).map(|id| Node::new(id, folder.path(), &options.flags)).collect();
+        let host = |id: u16| options.hosts.get(usize::from(id) - 1).cloned().unwrap_or_else(Host::local);
+        let mut nodes: Vec<Node> =
+            (1..=options.nodes).map(|id| Node::on(host(id), id, folder.path(), &options.flags)).collect();
         if options.nodes > 1 {
             let peers = nodes.iter().map(Node::peer).collect::<Vec<_>>().join(",");
             for node in &mut nodes {

@@ -14,7 +14,7 @@ mod process;
 mod redis;
 
 pub use client::Client;
-pub use cluster::{Cluster, ClusterOptions, Node, talon_binary};
+pub use cluster::{Cluster, ClusterOptions, Host, Node, talon_binary};
 pub use ports::free_ports;
 pub use process::{Process, wait_until};
 pub use redis::RedisServer;
