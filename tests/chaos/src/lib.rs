@@ -6,9 +6,17 @@
 #![warn(missing_docs)]
 
 mod cable;
+mod clients;
+mod judge;
 mod network;
+mod plan;
+mod whole;
 
-pub use network::{Network, Seat, Wires, say_skipped};
+pub use clients::{Answered, Line, Load, Patience, Post, Recorder, Target, targets};
+pub use judge::{Seen, assert_right, judge};
+pub use network::{Entry, Network, Seat, Wires, say_skipped};
+pub use plan::{Plan, any};
+pub use whole::{WHOLE_WITHIN, assert_equal_nodes, wait_until_whole};
 
 /// Whether the tests run in full (`TALON_LONG=1`, `tests/run.sh --long`), or as a sample.
 pub fn is_long() -> bool {

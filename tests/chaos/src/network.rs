@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
@@ -47,6 +47,7 @@ pub struct Seat {
     namespace: Namespace,
     number: u8,
     cable: Option<Cable>,
+    is_delayed: AtomicBool,
 }
 
 impl Network {
@@ -125,6 +126,7 @@ impl Network {
     /// If the system refuses.
     pub fn delay(&self, place: usize, delay: Duration) -> io::Result<()> {
         let seat = &self.seats[place];
+        seat.is_delayed.store(!delay.is_zero(), Ordering::Relaxed);
         match &seat.cable {
             Some(cable) => cable.delay(delay),
             None => {
@@ -138,12 +140,15 @@ impl Network {
         Ok(())
     }
 
-    /// Ends all losses. Delays stay as they are.
+    /// Ends all losses and delays.
     ///
     /// # Errors
     /// If the system refuses.
     pub fn heal(&self) -> io::Result<()> {
-        for seat in &self.seats {
+        for (place, seat) in self.seats.iter().enumerate() {
+            if seat.is_delayed.load(Ordering::Relaxed) {
+                self.delay(place, Duration::ZERO)?;
+            }
             for other in self.seats.iter().filter(|other| other.number != seat.number) {
                 seat.write_down(other, &other.hardware_address())?;
             }
@@ -160,7 +165,7 @@ impl Network {
 impl Seat {
     fn new(hub: &Namespace, number: u8, wires: Wires) -> io::Result<Seat> {
         let namespace = Namespace::new()?;
-        let mut seat = Seat { namespace, number, cable: None };
+        let mut seat = Seat { namespace, number, cable: None, is_delayed: AtomicBool::new(false) };
         let (name, port) = (&seat.namespace.name, format!("port{number}"));
         match wires {
             Wires::Veth => {
@@ -189,19 +194,39 @@ impl Seat {
         Host { address: self.address(), namespace: Some(self.namespace.name.clone()) }
     }
 
-    /// Takes this seat: from now on the calling thread's new connections, and the processes it starts, are in the
-    /// namespace. A thread cannot go back.
+    /// Takes this seat: see [`Entry::enter`].
     ///
     /// # Errors
     /// If the system refuses.
     pub fn enter(&self) -> io::Result<()> {
-        let file = File::open(format!("{FOLDER}/{}", self.namespace.name))?;
-        setns(file, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
+        self.entry().enter()
+    }
+
+    /// The way in, for another thread to take.
+    pub fn entry(&self) -> Entry {
+        Entry { path: format!("{FOLDER}/{}", self.namespace.name) }
     }
 
     fn write_down(&self, other: &Seat, hardware_address: &str) -> io::Result<()> {
         let (name, address) = (&self.namespace.name, other.address().to_string());
         ip(&["-n", name, "neigh", "replace", &address, "lladdr", hardware_address, "dev", "eth0", "nud", "permanent"])
+    }
+}
+
+/// The way into a seat.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    path: String,
+}
+
+impl Entry {
+    /// From now on the calling thread's new connections, and the processes it starts, are in the seat's namespace. A
+    /// thread cannot go back.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn enter(&self) -> io::Result<()> {
+        setns(File::open(&self.path)?, CloneFlags::CLONE_NEWNET).map_err(io::Error::from)
     }
 }
 
