@@ -289,7 +289,7 @@ pub fn say_skipped(what: &str, why: &str) {
     let line = "!".repeat(100);
     let text = format!(
         "\n{line}\n!!! SKIPPED: {what}\n!!! Why: {why}\n!!! It takes root, `ip` and `tc` (Debian: iproute2), `nsenter` (util-linux), and a \
-         kernel with\n!!! network namespaces, veth and bridges. Nothing of it was tested in this run.\n{line}\n"
+         kernel with\n!!! network namespaces, veth and bridges; for delays, also netem or /dev/net/tun. Nothing of it was tested in this run.\n{line}\n"
     );
     // There is nowhere else to say it.
     let _ = io::stderr().write_all(text.as_bytes());
