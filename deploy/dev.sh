@@ -13,6 +13,6 @@ if [ ! -x "$target/release/talon" ]; then
 else
   say "Building talon (what has changed)"
 fi
-cargo build --release --bin talon --manifest-path "$top/Cargo.toml"
+cargo build --release -p talon-cli --bin talon --manifest-path "$top/Cargo.toml"
 say "Starting: talon dev $*"
 exec "$target/release/talon" dev "$@"

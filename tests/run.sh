@@ -22,7 +22,7 @@ say "Building everything. The first time this compiles RocksDB: about 25 minutes
 # One profile for all: what is compiled for the binary is compiled for the tests.
 cargo test --release --workspace --no-run
 # Last, so that the tests that start processes find the binary as a person would build it.
-cargo build --release --bin talon
+cargo build --release -p talon-cli --bin talon
 say "Running all tests${TALON_LONG:+, the long rounds in full}"
 cargo test --release --workspace --no-fail-fast
 say "All tests passed"

@@ -31,7 +31,7 @@ pub fn talon_binary() -> PathBuf {
     });
     assert!(
         path.is_file(),
-        "there is no binary {}: build it with `cargo build --release --bin talon`, or name it in TALON_BIN",
+        "there is no binary {}: build it with `cargo build --release -p talon-cli --bin talon`, or name it in TALON_BIN",
         path.display()
     );
     path

@@ -134,6 +134,9 @@ pub fn manifest_complaints(path: &str, text: &str) -> Result<Vec<String>, String
     if arrows.is_none() && path.starts_with("crates/") {
         complaints.push(format!("{path}: {name} has no row in the table of arrows (tests/tidy and crates/README.md)"));
     }
+    if path.starts_with("crates/") && name != "talon-core" && text.contains("planted") {
+        complaints.push(format!("{path}: bugs are planted by simulations alone"));
+    }
     for dependency in dependencies(&manifest) {
         let inside = ARROWS.iter().any(|(crate_name, _)| *crate_name == dependency);
         if inside && arrows.is_some_and(|arrows| !arrows.contains(&dependency.as_str())) {

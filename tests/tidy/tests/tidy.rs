@@ -90,6 +90,8 @@ fn wrong_arrows_are_seen() {
     assert_eq!(manifest_complaints("crates/talon-resp/Cargo.toml", outside).unwrap().len(), 1);
     let stranger = "[package]\nname = \"talon-attic\"\n";
     assert_eq!(manifest_complaints("crates/talon-attic/Cargo.toml", stranger).unwrap().len(), 1);
+    let planted = "[package]\nname = \"talon-raft\"\n[dependencies]\ntalon-core = { workspace = true, features = [\"planted\"] }\n";
+    assert_eq!(manifest_complaints("crates/talon-raft/Cargo.toml", planted).unwrap().len(), 1);
     let for_tests = "[package]\nname = \"talon-resp\"\n[dev-dependencies]\ntokio = \"1\"\n";
     assert_eq!(manifest_complaints("crates/talon-resp/Cargo.toml", for_tests).unwrap().len(), 0);
 }
