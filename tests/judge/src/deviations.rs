@@ -55,6 +55,17 @@ pub const DEVIATIONS: &[Deviation] = &[
         }),
     },
     Deviation {
+        subject: "`SET … IFEQ comparison`",
+        redis: "a syntax error",
+        talon: "sets only if the key has this value, as Valkey does since 8.1",
+        reason: "compare and set without `WATCH` and scripts",
+        example: Some(Example {
+            commands: &["SET a 1", "SET a 2 IFEQ 1"],
+            redis: "(error) ERR syntax error",
+            talon: "OK",
+        }),
+    },
+    Deviation {
         subject: "a key above 65,536 bytes",
         redis: "is taken",
         talon: "is refused when it is written, with an error that names the limit",

@@ -14,12 +14,14 @@ pub(super) enum Form {
 }
 
 /// When SET may write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Condition {
     /// `XX`
     Exists,
     /// `NX`
     Missing,
+    /// `IFEQ`: the key exists and has this value.
+    Equals(Bytes),
 }
 
 /// What becomes of the TTL.
@@ -80,6 +82,12 @@ impl Options {
                 Form::Set if is("XX") => options.require(Condition::Exists)?,
                 Form::Set if is("GET") => options.get = true,
                 Form::Set if is("KEEPTTL") => options.expiry.replace(Expiry::Keep)?,
+                Form::Set if is("IFEQ") => {
+                    // As in Valkey 8.1; unlike the others it may not even be repeated.
+                    let ([value, rest @ ..], None) = (rest, &options.condition) else { return Err(SYNTAX) };
+                    args = rest;
+                    options.condition = Some(Condition::Equals(value.clone()));
+                }
                 Form::Getex if is("PERSIST") => options.expiry.replace(Expiry::Persist)?,
                 _ => {
                     let (unit, base) = time_option(option).ok_or(SYNTAX)?;
@@ -93,7 +101,7 @@ impl Options {
     }
 
     fn require(&mut self, condition: Condition) -> Result<(), Refusal> {
-        if self.condition.is_some_and(|other| other != condition) {
+        if self.condition.as_ref().is_some_and(|other| *other != condition) {
             return Err(SYNTAX);
         }
         self.condition = Some(condition);

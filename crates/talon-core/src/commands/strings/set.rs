@@ -1,4 +1,4 @@
-//! `SET key value [NX | XX] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`
+//! `SET key value [NX | XX | IFEQ comparison] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`
 
 use bytes::Bytes;
 
@@ -18,7 +18,7 @@ pub static SET: Command = Command {
         flags: &[Flag::Write, Flag::Denyoom],
         keys: KeySpec::FIRST,
         group: Group::String,
-        summary: "Stores a value under a key, if wished only when the key exists or does not, and with an end.",
+        summary: "Stores a value under a key, if wished only when the key exists, does not, or has a given value, and with an end.",
         since: "1.0.0",
         complexity: "O(1)",
     },
@@ -31,9 +31,10 @@ fn execute(transaction: &mut Transaction<'_>, args: &[Bytes]) -> Result<Reply, E
     let deadline_ms = options.expiry.deadline_ms(transaction, "set")?;
     let needs_old = options.get || options.condition.is_some() || options.expiry == Expiry::Keep;
     let old = if needs_old { transaction.get(key)? } else { None };
-    let allowed = match options.condition {
+    let allowed = match &options.condition {
         Some(Condition::Missing) => old.is_none(),
         Some(Condition::Exists) => old.is_some(),
+        Some(Condition::Equals(value)) => old.as_ref().is_some_and(|record| record.value == *value),
         None => true,
     };
     if allowed {
