@@ -203,7 +203,7 @@ impl Pieces {
     ///
     /// # Errors
     /// If a file cannot be read.
-    pub fn next(&mut self) -> io::Result<Option<CheckpointPiece>> {
+    pub fn read(&mut self) -> io::Result<Option<CheckpointPiece>> {
         loop {
             let (file_name, mut file, offset_bytes) = match self.open.take() {
                 Some(open) => open,
@@ -329,7 +329,7 @@ mod tests {
         fs::write(source.path().join("EMPTY"), b"")?;
         let mut reader = Pieces::open(source.path())?;
         let mut pieces = Vec::new();
-        while let Some(piece) = reader.next()? {
+        while let Some(piece) = reader.read()? {
             pieces.push(piece);
         }
         assert_eq!((reader.files()?, pieces.len()), (3, 5));

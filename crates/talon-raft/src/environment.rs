@@ -55,16 +55,16 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 /// Something that is waited for.
 pub type Eventually<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// The connections that come to a listener.
+pub type Incoming = BoxStream<'static, io::Result<Box<dyn Stream>>>;
+
 /// Connections between nodes.
 pub trait Sockets: Send + Sync + 'static {
     /// Connects to a port of a host, a name or an address.
     fn connect(&self, host: String, port: u16) -> Eventually<'static, io::Result<Box<dyn Stream>>>;
 
     /// Listens; the answer is the connections that come.
-    fn listen(
-        &self,
-        address: SocketAddr,
-    ) -> Eventually<'static, io::Result<BoxStream<'static, io::Result<Box<dyn Stream>>>>>;
+    fn listen(&self, address: SocketAddr) -> Eventually<'static, io::Result<Incoming>>;
 }
 
 /// TCP, by the operating system.
@@ -80,10 +80,7 @@ impl Sockets for SystemSockets {
         })
     }
 
-    fn listen(
-        &self,
-        address: SocketAddr,
-    ) -> Eventually<'static, io::Result<BoxStream<'static, io::Result<Box<dyn Stream>>>>> {
+    fn listen(&self, address: SocketAddr) -> Eventually<'static, io::Result<Incoming>> {
         Box::pin(async move {
             let listener = TcpListener::bind(address).await?;
             let connections = stream::unfold(listener, |listener| async {

@@ -6,9 +6,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
-use talon_raft::environment::{Eventually, Sockets, Stream};
+use talon_raft::environment::{Eventually, Incoming, Sockets, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
 
@@ -69,10 +68,7 @@ impl Sockets for MachineSockets {
         Box::pin(async move { Ok(Box::new(connect(&host, port, pause).await?) as Box<dyn Stream>) })
     }
 
-    fn listen(
-        &self,
-        address: SocketAddr,
-    ) -> Eventually<'static, io::Result<BoxStream<'static, io::Result<Box<dyn Stream>>>>> {
+    fn listen(&self, address: SocketAddr) -> Eventually<'static, io::Result<Incoming>> {
         let pause = self.pause.clone();
         Box::pin(async move {
             let door = listen(address, pause).await?;

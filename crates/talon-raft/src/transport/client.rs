@@ -414,7 +414,7 @@ async fn read_out(
     send(Part::Header(header)).await?;
     let mut reader = workers.run(move || Pieces::open(&checkpoint.folder())).await??;
     loop {
-        let (piece, next) = workers.run(move || (reader.next(), reader)).await?;
+        let (piece, next) = workers.run(move || (reader.read(), reader)).await?;
         reader = next;
         match piece? {
             Some(piece) => send(Part::Piece(piece)).await?,
