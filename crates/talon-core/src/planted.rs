@@ -8,25 +8,25 @@
 pub enum Bug {
     /// The log reports entries as durable before they are synced.
     AcknowledgeBeforeSync,
-    /// Two neighbouring calls of an entry are carried out in the wrong order on followers.
+    /// Followers carry out the calls of an entry in the wrong order.
     ApplyOutOfOrder,
     /// Votes are not kept.
     ForgetVote,
     /// openraft's leader restore is left on.
     LeaderRestore,
-    /// A leader answers reads without a lease and without a read index.
+    /// A leader answers reads as if its lease held, and so without a read index.
     ReadWithoutLease,
     /// The lease is counted by a clock that stands still while the machine is suspended.
     LeaseByStoppingClock,
-    /// Expiry is judged by the node's own wall clock.
+    /// Reads judge expiry by the node's own wall clock.
     ExpireByLocalClock,
-    /// A purge removes what the expiry index names without looking at the record.
+    /// A purge removes what the stored expiry index names, also if it was written anew since, in the same batch.
     PurgeIgnoresRewrites,
-    /// Apply takes a stamp as it comes, also one below `T`.
+    /// A new leader's clock starts below `T`, and apply takes a stamp as it comes.
     TickGoesBack,
-    /// An installed checkpoint forgets its applied position's clock and index.
+    /// That a checkpoint was installed is not written down: a restart finds the position before it.
     LosePositionOnInstall,
-    /// The calls of a transaction are committed one by one.
+    /// The calls of a transaction are proposed one by one.
     HalfTransaction,
     /// The storage flushes each space by itself.
     FlushSpacesApart,
@@ -34,9 +34,9 @@ pub enum Bug {
     TransferKeepsLease,
     /// A restarted voter votes at once.
     VoteWithinOldLease,
-    /// What was appended is proposed again after a loss of leadership.
+    /// What was appended is refused after a loss of leadership, so that its client proposes it again.
     ProposeTwice,
-    /// A checkpoint is served from before all of it is there.
+    /// The rows of a received checkpoint are served before its position and its clock are there.
     HalfInstalledCheckpoint,
     /// Replies are matched to requests by their place in the log.
     ReplyByIndex,

@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, Fault, Refusal};
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::planted::{Bug, is_planted};
 use crate::random::SplitMix64;
 use crate::ranges::KeyRanges;
 use crate::value::Record;
@@ -152,7 +153,7 @@ impl<'a> Transaction<'a> {
 
     /// Starts the next entry: the clock is raised to its stamp, never lowered.
     pub fn begin_entry(&mut self, stamp_ms: u64, seed: u64) {
-        self.clock_ms = self.clock_ms.max(stamp_ms);
+        self.clock_ms = if is_planted(Bug::TickGoesBack) { stamp_ms } else { self.clock_ms.max(stamp_ms) };
         self.reader_clock_ms = self.clock_ms;
         self.seed = seed;
     }
@@ -186,6 +187,9 @@ impl<'a> Transaction<'a> {
             return None;
         }
         if record.expired_at(self.reader_clock_ms) {
+            if is_planted(Bug::ExpireByLocalClock) {
+                return None;
+            }
             self.tick_wanted_ms = self.tick_wanted_ms.max(record.expire_at_ms);
         }
         Some(record)
@@ -410,6 +414,7 @@ impl<'a> Transaction<'a> {
     /// A read over many keys needs a tick when the first row of the expiry index above `T` is due.
     fn want_tick_for_due_rows(&mut self) -> Result<(), Fault> {
         if self.reader_clock_ms > self.clock_ms
+            && !is_planted(Bug::ExpireByLocalClock)
             && let Some(row) = self.source.expiries(self.clock_ms).next()
         {
             let (expire_at_ms, _) = row?;
@@ -432,7 +437,8 @@ impl<'a> Transaction<'a> {
             if expire_at_ms > up_to_ms {
                 break;
             }
-            if self.slots.contains_key(&key) || self.ranges.contains(&key) {
+            let rewritten = self.slots.contains_key(&key) && !is_planted(Bug::PurgeIgnoresRewrites);
+            if rewritten || self.ranges.contains(&key) {
                 continue; // `above` has it, if it still has an expiry.
             }
             let row = (expire_at_ms, key);

@@ -7,6 +7,7 @@ use openraft::ChangeMembers;
 use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use talon_core::commands::talon::MARK;
+use talon_core::planted::{Bug, is_planted};
 use talon_core::{AdminError, Administer, Call, Member, Request, StateHash};
 
 use crate::leadership::Leadership;
@@ -92,7 +93,9 @@ impl Inner {
         let another = || AdminError::Refused("a transfer of leadership is under way".to_owned());
         let _paused = self.proposer.pause().ok_or_else(another)?;
         // The target may be elected inside this node's lease. Reads go by read index from here on.
-        self.lease.bar();
+        if !is_planted(Bug::TransferKeepsLease) {
+            self.lease.bar();
+        }
         // Whoever was restarted just now stays out of elections for a lease and does not say so to raft: then the next one is
         // asked, and in the end the first one again.
         let deadline = Instant::now() + TRANSFER_MAX;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nix::time::ClockId;
+use talon_core::planted::{Bug, is_planted};
 
 /// How long another node's wall clock counts after it was heard, ms.
 pub const OFFSET_FRESH_MS: u64 = 10_000;
@@ -101,7 +102,8 @@ impl LeaderClock {
     /// Starts it when this node has applied its term's blank entry and so knows `T`: at the voters' median (the only step it
     /// may take), but never below `T`. Without a median it goes on from `T`.
     pub fn start(clock_ms: u64, median_ms: Option<u64>, now: Reading) -> LeaderClock {
-        let value_ms = clock_ms.max(median_ms.unwrap_or(clock_ms));
+        let floor_ms = if is_planted(Bug::TickGoesBack) { 0 } else { clock_ms };
+        let value_ms = floor_ms.max(median_ms.unwrap_or(clock_ms));
         LeaderClock { value_us: value_ms.saturating_mul(1000), at_monotonic_ms: now.monotonic_ms }
     }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use talon::{ReadOutcome, ReadView};
-use talon_core::{Call, Consistency, Database, Denied, Outcome, PointInTime, Status};
+use talon_core::planted::{Bug, is_planted};
+use talon_core::{Call, Consistency, Database, Denied, Outcome, PointInTime, Reply, Status};
 
 use crate::leadership::Leadership;
 use crate::node::{Inner, Node};
@@ -51,6 +52,13 @@ impl Database for Node {
         };
         let mut run = Run::default();
         for call in calls {
+            if is_planted(Bug::HalfTransaction)
+                && let Call::Transaction(requests) = call
+            {
+                pipeline.carry_out(std::mem::take(&mut run)).await;
+                pipeline.one_by_one(requests).await;
+                continue;
+            }
             let size_bytes = call.size_bytes();
             if size_bytes > bytes_max {
                 pipeline.carry_out(std::mem::take(&mut run)).await;
@@ -155,6 +163,19 @@ impl Pipeline<'_> {
     }
 }
 
+impl Pipeline<'_> {
+    /// Planted: what belongs together is carried out call by call.
+    async fn one_by_one(&mut self, requests: Vec<talon_core::Request>) {
+        let before = self.outcomes.len();
+        for request in requests {
+            let writes = request.command.is_write();
+            self.carry_out(Run { calls: vec![Call::One(request)], writes, ..Run::default() }).await;
+        }
+        let replies: Result<Vec<Reply>, Denied> = self.outcomes.drain(before..).collect();
+        self.outcomes.push(replies.map(Reply::Array));
+    }
+}
+
 /// Why a call was not carried out, if the client is told to send it again: to the leader, or later.
 fn refused_to_be_resent(outcome: &Outcome) -> Option<Denied> {
     outcome
@@ -227,6 +248,9 @@ async fn confirm(inner: &Inner, deadline_ms: u64) -> Result<(u64, bool), Denied>
 }
 
 fn lease_holds(inner: &Inner, term: u64) -> bool {
+    if is_planted(Bug::ReadWithoutLease) {
+        return true;
+    }
     inner.lease.holds(term, &inner.voter_sets(), inner.settings.node_id, inner.time.monotonic_ms())
 }
 
@@ -305,6 +329,7 @@ async fn read_view(
     wide: bool,
 ) -> Result<ReadOutcome, Denied> {
     let seed = rand::random();
+    let clock_ms = if is_planted(Bug::ExpireByLocalClock) { inner.time.wall_ms() } else { clock_ms };
     let result = if wide {
         let calls = calls.clone();
         let permit = inner.wide_reads.clone().acquire_owned().await;

@@ -60,13 +60,27 @@ impl Pending {
         self.map().remove(&seed)
     }
 
+    /// Planted: takes out the one that was proposed first, if it has so many calls.
+    pub fn take_oldest(&self, calls: usize) -> Option<Proposed> {
+        let mut map = self.map();
+        let (seed, oldest) = map.iter().min_by_key(|(seed, proposed)| (proposed.at_ms, **seed))?;
+        let fits = oldest.tickets.iter().map(|ticket| ticket.calls.len()).sum::<usize>() == calls;
+        let seed = fits.then_some(*seed)?;
+        map.remove(&seed)
+    }
+
     /// Answers those that were proposed before `before_ms`: nobody knows what becomes of them.
     pub fn give_up(&self, before_ms: u64) {
+        self.deny(before_ms, &Denied::InDoubt);
+    }
+
+    /// Answers those that were proposed before `before_ms`.
+    pub fn deny(&self, before_ms: u64, denied: &Denied) {
         let old: Vec<Proposed> =
             self.map().extract_if(.., |_, proposed| proposed.at_ms < before_ms).map(|(_, p)| p).collect();
         for proposed in old {
-            tracing::warn!(calls = proposed.tickets.len(), "answering calls whose fate is unknown");
-            proposed.tickets.into_iter().for_each(|ticket| ticket.deny(&Denied::InDoubt));
+            tracing::warn!(calls = proposed.tickets.len(), ?denied, "answering calls whose fate is unknown");
+            proposed.tickets.into_iter().for_each(|ticket| ticket.deny(denied));
         }
     }
 }

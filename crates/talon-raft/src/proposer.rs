@@ -12,6 +12,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use openraft::errors::ClientWriteError;
 use openraft::impls::OneshotResponder;
+use talon_core::planted::{Bug, is_planted};
 use talon_core::random::SplitMix64;
 use talon_core::{Call, Denied, Member, Outcome, Proposal};
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
@@ -174,6 +175,9 @@ impl Proposer {
                     Leadership::Following { .. } => {
                         if let Some(leader) = leader() {
                             let denied = Denied::NotLeader { leader };
+                            if is_planted(Bug::ProposeTwice) {
+                                self.pending.deny(u64::MAX, &denied);
+                            }
                             self.queue().tickets.drain(..).for_each(|ticket| ticket.deny(&denied));
                         }
                     }
@@ -261,6 +265,7 @@ impl Proposer {
                 self.hold(tickets(self.pending.take(seed)).collect());
                 true
             }
+            Ok(Err(_)) | Err(_) if is_planted(Bug::ReplyByIndex) => false,
             // Appended. That it is gone from this log does not say that no other node has it.
             Ok(Err(error)) => {
                 tracing::warn!(%error, "an appended entry's fate is unknown");

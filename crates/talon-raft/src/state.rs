@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak, mpsc};
 use futures::{Stream, StreamExt, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta};
 use talon::{Content, Machine, ReadView};
+use talon_core::planted::{Bug, is_planted};
 use talon_core::proposal::stamp_and_seed;
 use talon_core::{Call, Denied, Fault, Proposal, Reply, StateHash};
-use talon_storage::Engine;
+use talon_storage::{Batch, Durability, Engine, Space, StorageError};
 use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::checkpoint::{Checkpoint, Transfers, remove_folder};
@@ -276,13 +277,36 @@ impl Stores {
         if let Some(checkpoint) = outdated {
             checkpoint.withdraw().map_err(io)?;
         }
-        write_durably(&self.folder.join("CURRENT"), name.as_bytes()).map_err(io)?;
+        if !is_planted(Bug::LosePositionOnInstall) {
+            write_durably(&self.folder.join("CURRENT"), name.as_bytes()).map_err(io)?;
+        }
         let old = std::mem::replace(&mut *self.live.write().unwrap_or_else(PoisonError::into_inner), Arc::new(live));
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
         replaced.push((old.engine.clone(), old.folder.clone()));
         drop((replaced, old));
         self.note_opened()?;
         tracing::info!(index = self.live().machine.applied().index, "installed a checkpoint");
+        Ok(())
+    }
+
+    /// Planted: the rows of a checkpoint are there before its position and its clock.
+    fn open_half(&self, received: &Checkpoint) -> Result<(), Fault> {
+        let failed = |error: StorageError| Fault(error.to_string());
+        let old = self.live();
+        if old.machine.applied().is_nothing() {
+            return Ok(());
+        }
+        let rows =
+            talon_storage::open_checkpoint(&received.folder()).and_then(|engine| engine.view()).map_err(failed)?;
+        let mut batch = Batch::new();
+        for row in rows.scan(Space::Data, b"", None) {
+            let (key, stored) = row.map_err(failed)?;
+            batch.put(Space::Data, &key, &[&stored]);
+        }
+        let engine = self.disks.open_engine(&old.folder, self.memory_bytes).map_err(failed)?;
+        engine.write(&batch, Durability::Unlogged).map_err(failed)?;
+        let half = open_live(old.folder.clone(), self.memory_bytes, &*self.disks)?;
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(half);
         Ok(())
     }
 
@@ -432,6 +456,12 @@ struct Waiting {
     _permit: OwnedSemaphorePermit,
 }
 
+/// Planted: whoever proposed the first of what is not answered yet believes to be at this place.
+fn wait_at_this_place(pending: &Pending, calls: usize) -> Vec<Waiting> {
+    let tickets = pending.take_oldest(calls).into_iter().flat_map(|proposed| proposed.tickets);
+    tickets.map(|ticket| Waiting { calls: ticket.calls.len(), done: ticket.done, _permit: ticket.permit }).collect()
+}
+
 impl Prepared {
     fn new(entry: Entry, pending: &Pending) -> Result<Prepared, Fault> {
         let position = entry.log_id;
@@ -455,7 +485,13 @@ impl Prepared {
                         }
                         calls
                     }
-                    None => Proposal::decode(proposal.bytes().clone())?.calls,
+                    None => {
+                        let calls = Proposal::decode(proposal.bytes().clone())?.calls;
+                        if is_planted(Bug::ReplyByIndex) {
+                            waiting = wait_at_this_place(pending, calls.len());
+                        }
+                        calls
+                    }
                 };
                 PreparedContent::Calls { stamp_ms, seed, calls }
             }
@@ -601,6 +637,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn install_snapshot(&mut self, meta: &Meta, snapshot: Checkpoint) -> io::Result<()> {
         let (stores, wanted) = (self.stores.clone(), meta.last_log_id);
+        if is_planted(Bug::HalfInstalledCheckpoint) {
+            stores.open_half(&snapshot).map_err(io::Error::other)?;
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
         let install = move || {
             let result = stores.install(&snapshot);
             result.inspect_err(|fault| stores.fail(fault)).map_err(io::Error::other)

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{Instant, ServerState};
+use talon_core::planted::{Bug, is_planted};
 use talon_core::{Member, MemberRole, Role, Status};
 use tokio::sync::watch;
 
@@ -129,6 +130,7 @@ fn has_lost_quorum(inner: &Inner, seen: &Metrics) -> bool {
 fn may_serve(inner: &Inner, seen: &Metrics, now: Leadership) -> bool {
     match now {
         Leadership::Leading { .. } => true,
+        Leadership::Following { .. } if is_planted(Bug::ServeBeforeCaughtUp) => true,
         Leadership::Following { .. } => {
             let applied = seen.last_applied.map(|applied| applied.index);
             inner.watch_over.heard.first_committed().is_some_and(|committed| applied.is_some_and(|at| at >= committed))

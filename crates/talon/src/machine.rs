@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use talon_core::limits::KEY_BYTES_MAX;
+use talon_core::planted::{Bug, is_planted};
 use talon_core::value::HEADER_BYTES;
 use talon_core::{Call, Change, Fault, Reply, Source, Transaction};
 use talon_storage::{Batch, Durability, Engine, Space, StorageError};
@@ -195,7 +196,9 @@ impl Machine {
                         replies.reserve_exact(calls.len());
                     }
                     let mut writes = 0;
-                    for call in *calls {
+                    let backwards = is_planted(Bug::ApplyOutOfOrder) && !entry.want_replies;
+                    for place in 0..calls.len() {
+                        let call = &calls[if backwards { calls.len() - 1 - place } else { place }];
                         if call.is_write() {
                             writes += 1;
                         } else if !entry.want_replies {
