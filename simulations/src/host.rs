@@ -1,12 +1,15 @@
 //! A node's process on a simulated machine: the real node, and the real RESP front door.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use talon_core::{Administer, Member, MemberRole};
 use talon_raft::{Node, NodeAddress, Settings};
 use talon_server::resp::{self, RespSettings};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::SharedLedger;
@@ -15,6 +18,8 @@ use crate::machine::{Machine, listen};
 /// Where clients connect.
 pub const RESP_PORT: u16 = 6380;
 const RAFT_PORT: u16 = 7380;
+/// How long an operator waits for an order to be carried out.
+const ORDER_MAX: Duration = Duration::from_secs(15);
 
 /// One process. It outlives crashes: the next life finds what the last one left.
 pub struct Process {
@@ -26,12 +31,28 @@ pub struct Process {
     ledger: SharedLedger,
     state: Mutex<State>,
     stop: Notify,
+    ordered: Notify,
 }
 
 #[derive(Default)]
 struct State {
     node: Option<Arc<Node>>,
     ended: Option<String>,
+    orders: VecDeque<Order>,
+    answers: Vec<(Order, Result<(), String>)>,
+}
+
+/// What an operator asks of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Take this node in; it does not vote yet.
+    Add(u64),
+    /// Let this learner vote.
+    Promote(u64),
+    /// Take this node out.
+    Remove(u64),
+    /// Hand leadership over, to this node or to any.
+    Transfer(Option<u64>),
 }
 
 /// A node's name in the network.
@@ -59,7 +80,7 @@ impl Process {
             settings.peers = founders.iter().map(|id| (*id, address(*id))).collect::<BTreeMap<_, _>>();
         }
         tune(&mut settings);
-        Process { id, machine, settings, ledger, state: Mutex::default(), stop: Notify::new() }
+        Process { id, machine, settings, ledger, state: Mutex::default(), stop: Notify::new(), ordered: Notify::new() }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -76,6 +97,19 @@ impl Process {
         self.state().ended.clone()
     }
 
+    /// Has the node carry out an order. It must run.
+    pub fn order(&self, order: Order) {
+        self.state().orders.push_back(order);
+        self.ordered.notify_one();
+    }
+
+    /// What came of an order, once. `None` = nothing yet, or the process ended before.
+    pub fn answer(&self, order: Order) -> Option<Result<(), String>> {
+        let answers = &mut self.state().answers;
+        let place = answers.iter().position(|(known, _)| *known == order)?;
+        Some(answers.remove(place).1)
+    }
+
     /// Forgets the node: the process has been ended from outside.
     pub fn gone(&self) {
         *self.state() = State::default();
@@ -90,7 +124,7 @@ impl Process {
     pub async fn run(&self) {
         let why = self.live().await;
         tracing::info!(node = self.id, why, "the process ends");
-        *self.state() = State { node: None, ended: Some(why) };
+        *self.state() = State { ended: Some(why), ..State::default() };
     }
 
     async fn live(&self) -> String {
@@ -108,15 +142,44 @@ impl Process {
         let ending = CancellationToken::new();
         let settings = RespSettings { protected_mode: false, ..RespSettings::default() };
         let serving = tokio::spawn(resp::serve(door, node.clone(), Arc::new(settings), ending.clone()));
-        tokio::select! {
-            fault = node.failed() => format!("a fault: {fault}"),
-            () = self.stop.notified() => {
-                ending.cancel();
-                // It ends in its own bound.
-                let _ = serving.await;
-                node.shutdown().await;
-                "it was asked to".to_owned()
+        let mut orders = JoinSet::new();
+        loop {
+            tokio::select! {
+                fault = node.failed() => return format!("a fault: {fault}"),
+                () = self.stop.notified() => break,
+                () = self.ordered.notified() => {
+                    let given = std::mem::take(&mut self.state().orders);
+                    given.into_iter().for_each(|order| drop(orders.spawn(carry_out(node.clone(), order))));
+                }
+                Some(Ok(answer)) = orders.join_next() => self.state().answers.push(answer),
             }
         }
+        ending.cancel();
+        // It ends in its own bound.
+        let _ = serving.await;
+        node.shutdown().await;
+        "it was asked to".to_owned()
     }
+}
+
+async fn carry_out(node: Arc<Node>, order: Order) -> (Order, Result<(), String>) {
+    let carrying_out = async {
+        match order {
+            Order::Add(id) => node.add_learner(member(id)).await,
+            Order::Promote(id) => node.promote(id).await,
+            Order::Remove(id) => node.remove(id).await,
+            Order::Transfer(to) => node.transfer_leadership(to).await,
+        }
+    };
+    let outcome = match tokio::time::timeout(ORDER_MAX, carrying_out).await {
+        Ok(outcome) => outcome.map_err(|error| error.to_string()),
+        Err(_) => Err("the operator waited long enough".to_owned()),
+    };
+    tracing::info!(?order, ?outcome, "an order");
+    (order, outcome)
+}
+
+fn member(id: u64) -> Member {
+    let NodeAddress { host, raft_port, resp_port, grpc_port } = address(id);
+    Member { id, host, resp_port, grpc_port, raft_port, role: MemberRole::Learner, matched_index: None }
 }

@@ -63,6 +63,8 @@ pub struct Ledger {
     pub leaders: BTreeMap<u64, u64>,
     /// What each node's state stands at: index and clock.
     pub standing: BTreeMap<u64, (u64, u64)>,
+    /// How often a state became a node's live one: at each start, and with each installed checkpoint.
+    pub opened: BTreeMap<u64, u64>,
     /// How often each invariant was checked.
     pub checked: BTreeMap<&'static str, u64>,
     /// What was violated.
@@ -175,7 +177,9 @@ impl Observer for Watching {
     }
 
     fn opened(&self, view: &ReadView) {
-        self.ledger.open().stand(self.node, view, true);
+        let mut ledger = self.ledger.open();
+        *ledger.opened.entry(self.node).or_default() += 1;
+        ledger.stand(self.node, view, true);
     }
 
     fn leads(&self, term: u64) {

@@ -39,8 +39,43 @@ pub struct Plan {
     pub log_bytes_before_checkpoint: u64,
     /// How much log is kept for followers that lag, bytes.
     pub log_bytes_max: u64,
+    /// Clocks that are wrong from the start until the quiet phase.
+    pub wrong_clocks: Vec<WrongClock>,
     /// The bug that is planted, if any.
     pub planted: Option<String>,
+}
+
+/// A node's clocks that are wrong from the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrongClock {
+    /// Whose.
+    pub node: u64,
+    /// By how much the wall clock is ahead, ms; negative: behind.
+    pub wall_ms: i64,
+    /// By how many parts in a million both clocks run too fast; negative: too slow.
+    pub fast_ppm: i64,
+}
+
+/// A scenario: its name, and what it is in a line.
+pub type Scenario = (&'static str, &'static str);
+
+/// Scenarios that are more than one kind of fault.
+const OWN: [Scenario; 6] = [
+    ("swarm", "the seed chooses a few kinds of faults of all there are, and everything else"),
+    ("healthy", "nothing goes wrong at all: what only holds in a healthy cluster must hold"),
+    (
+        "leader-restore",
+        "all machines lose their power again and again; with openraft's leader restore on, a restarted leader gave the log ids of a tail \
+         that it had lost to other entries, and states diverged",
+    ),
+    ("wrong-clocks", "clocks of a minority are wrong from the start, jump and drift, while leadership moves"),
+    ("pauses", "machines stand still, and leadership moves: nobody may read by a lease that is over"),
+    ("restarts", "processes are killed and start again at once, also while they elect and hand over"),
+];
+
+/// All scenarios.
+pub fn scenarios() -> Vec<Scenario> {
+    OWN.into_iter().chain(FaultKind::ALL.into_iter().map(FaultKind::words)).collect()
 }
 
 impl Plan {
@@ -48,30 +83,82 @@ impl Plan {
     pub fn swarm(seed: u64, duration_s: u64, clients: Option<u32>) -> Plan {
         let mut random = SplitMix64(seed ^ 0x5EED);
         let mut below = |count: u64| random.draw() % count;
-        let mut faults: Vec<(FaultKind, u32)> =
-            FaultKind::ALL.iter().filter_map(|kind| (below(3) == 0).then(|| (*kind, 1 + below(4) as u32))).collect();
-        if faults.is_empty() {
-            faults.push((FaultKind::ALL[below(FaultKind::ALL.len() as u64) as usize], 1));
-        }
+        let voters = if below(4) == 0 { 5 } else { 3 };
         let mut workloads: Vec<WorkloadKind> = WorkloadKind::ALL.to_vec();
         for place in (1..workloads.len()).rev() {
             workloads.swap(place, below(place as u64 + 1) as usize);
         }
-        Plan {
+        let mut plan = Plan {
             seed,
             duration_s,
             scenario: "swarm".to_owned(),
-            voters: if below(4) == 0 { 5 } else { 3 },
+            voters,
             spares: 1,
             clients: clients.unwrap_or(5 + below(5) as u32),
             latency_us: (100 + below(400), 1_000 + below(8_000)),
-            faults,
-            fault_interval_ms: 1_000 + below(6_000),
+            faults: Vec::new(),
+            fault_interval_ms: 500 + below(8) * below(1_000),
             workloads,
             keys: 3 + below(10),
             log_bytes_before_checkpoint: 8 << (10 + below(4)),
             log_bytes_max: 16 << (10 + below(4)),
+            wrong_clocks: Vec::new(),
             planted: None,
+        };
+        let kinds = match below(16) {
+            0 => 0,
+            drawn => 1 + drawn % 6,
+        };
+        for _ in 0..kinds {
+            let kind = FaultKind::ALL[below(FaultKind::ALL.len() as u64) as usize];
+            if plan.faults.iter().all(|(known, _)| *known != kind) {
+                plan.faults.push((kind, 1 + below(4) as u32));
+            }
+        }
+        if kinds > 0 && below(5) == 0 {
+            plan.let_clocks_be_wrong();
+        }
+        plan
+    }
+
+    /// The plan of a named scenario; what its name does not say, the seed chooses.
+    pub fn scenario(name: &str, seed: u64, duration_s: u64, clients: Option<u32>) -> Option<Plan> {
+        let mut plan = Plan::swarm(seed, duration_s, clients);
+        let (faults, interval_ms) = match name {
+            "swarm" => return Some(plan),
+            "healthy" => (Vec::new(), 1_000),
+            "leader-restore" => (vec![(FaultKind::PowerCutAll, 1)], 1_500),
+            "wrong-clocks" => {
+                (vec![(FaultKind::ClockJump, 2), (FaultKind::ClockDrift, 1), (FaultKind::Transfer, 2)], 3_000)
+            }
+            "pauses" => (vec![(FaultKind::Pause, 3), (FaultKind::Transfer, 1)], 2_000),
+            "restarts" => (vec![(FaultKind::Crash, 4), (FaultKind::PowerCut, 2), (FaultKind::Transfer, 1)], 1_500),
+            _ => {
+                let kind = FaultKind::ALL.into_iter().find(|kind| kind.words().0 == name)?;
+                (vec![(kind, 1)], 2_500)
+            }
+        };
+        plan.scenario = name.to_owned();
+        plan.faults = faults;
+        plan.fault_interval_ms = interval_ms;
+        plan.wrong_clocks.clear();
+        match name {
+            "wrong-clocks" => plan.let_clocks_be_wrong(),
+            "far-behind" => (plan.log_bytes_before_checkpoint, plan.log_bytes_max) = (8 << 10, 16 << 10),
+            _ => {}
+        }
+        Some(plan)
+    }
+
+    /// Of a minority of the voters: with a majority's clocks wrong, nobody could tell.
+    fn let_clocks_be_wrong(&mut self) {
+        let mut random = SplitMix64(self.seed ^ 0xC10C);
+        let first = random.below(self.voters);
+        for place in 0..(self.voters - 1) / 2 {
+            let hours_ms = random.below(7_200_001) as i64 - 3_600_000;
+            let wall_ms = if random.below(3) == 0 { hours_ms / 1_000 } else { hours_ms };
+            let fast_ppm = if random.below(2) == 0 { 0 } else { random.below(100_001) as i64 - 50_000 };
+            self.wrong_clocks.push(WrongClock { node: 1 + (first + place) % self.voters, wall_ms, fast_ppm });
         }
     }
 

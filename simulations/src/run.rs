@@ -8,7 +8,7 @@ use crate::ambient;
 use crate::faults::Injector;
 use crate::host::{Process, name};
 use crate::ledger::SharedLedger;
-use crate::machine::{Machine, PowerLoss};
+use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::trace::Trace;
@@ -70,7 +70,6 @@ pub fn run(plan: Plan, folder: &Path, trace: &Trace) -> Result<Report, Box<dyn s
     while sim.elapsed() < end {
         sim.step()?;
         ambient::advance_to(sim.elapsed().as_micros() as u64);
-        bury(&mut sim, &world);
         injector.step(&mut sim);
     }
     world.end();
@@ -108,17 +107,4 @@ pub fn run(plan: Plan, folder: &Path, trace: &Trace) -> Result<Report, Box<dyn s
             })
             .collect(),
     })
-}
-
-/// A process that ended by itself is started again, as a service manager would.
-fn bury(sim: &mut turmoil::Sim<'_>, world: &World) {
-    for process in &world.processes {
-        if let Some(why) = process.ended() {
-            tracing::info!(node = process.id, why, "starting it again");
-            process.machine.disks.lose(PowerLoss::Process);
-            sim.crash(name(process.id));
-            process.gone();
-            sim.bounce(name(process.id));
-        }
-    }
 }

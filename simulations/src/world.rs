@@ -1,8 +1,9 @@
 //! What all parts of a run share.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use talon_core::Database;
 use talon_history::History;
 
 use crate::host::Process;
@@ -19,6 +20,7 @@ pub struct World {
     pub ledger: SharedLedger,
     history: Mutex<History>,
     quiet: AtomicBool,
+    healed_at_us: AtomicU64,
     over: AtomicBool,
 }
 
@@ -31,6 +33,7 @@ impl World {
             ledger,
             history: Mutex::default(),
             quiet: AtomicBool::new(false),
+            healed_at_us: AtomicU64::new(0),
             over: AtomicBool::new(false),
         }
     }
@@ -45,9 +48,28 @@ impl World {
         self.processes.iter().find(|process| process.id == id)
     }
 
-    /// No more faults from now on.
-    pub fn be_quiet(&self) {
+    /// Who leads the newest term, whether or not it still runs.
+    pub fn leader(&self) -> Option<u64> {
+        self.ledger.open().leaders.last_key_value().map(|(_, id)| *id)
+    }
+
+    /// Who belongs to the cluster, by the word of the node that leads now; without one, who founded it.
+    pub fn members(&self) -> Vec<u64> {
+        let node = self.leader().and_then(|id| self.process(id)).and_then(|process| process.node());
+        let members: Vec<u64> =
+            node.map(|node| node.status().members.iter().map(|m| m.id).collect()).unwrap_or_default();
+        if members.is_empty() { (1..=self.plan.voters).collect() } else { members }
+    }
+
+    /// No more faults from now on, and what was wrong has been made right.
+    pub fn be_quiet(&self, now_us: u64) {
+        self.healed_at_us.store(now_us, Ordering::Relaxed);
         self.quiet.store(true, Ordering::Relaxed);
+    }
+
+    /// When everything was made right, simulated µs; 0 = not yet.
+    pub fn healed_at_us(&self) -> u64 {
+        self.healed_at_us.load(Ordering::Relaxed)
     }
 
     /// Whether the faults are over.

@@ -10,6 +10,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let seed: u64 = args.next().map_or(Ok(1), |text| text.parse())?;
     let minutes: u64 = args.next().map_or(Ok(1), |text| text.parse())?;
+    let scenario = args.next().unwrap_or("swarm".to_owned());
+    let mut plan = Plan::scenario(&scenario, seed, minutes * 60, None).ok_or("there is no such scenario")?;
+    plan.planted = args.next();
     let folder = tempfile::tempdir_in("/dev/shm")?;
     ambient::begin(seed);
     let trace = Trace::default();
@@ -19,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     } else {
         registry.init();
     }
-    let report = run::run(Plan::swarm(seed, minutes * 60, None), folder.path(), &trace)?;
+    let report = run::run(plan, folder.path(), &trace)?;
     println!("{}", serde_json::to_string_pretty(&report)?);
     println!("trace {}", report.trace);
     Ok(())

@@ -62,6 +62,12 @@ impl MachineClocks {
         self.wall() - (START_MS + elapsed_us() / 1000) as i64
     }
 
+    /// Whether they drift, or the wall clock is noticeably wrong.
+    pub fn are_wrong(&self) -> bool {
+        let drifts = lock(&self.state).fast_ppm != 0;
+        drifts || self.wrong_ms().abs() > 50
+    }
+
     fn wall(&self) -> i64 {
         let state = lock(&self.state);
         (state.monotonic_us(elapsed_us()) / 1000) as i64 + state.wall_ms

@@ -39,13 +39,15 @@ struct State {
     log: MemoryFiles,
     /// The engines by their folders. The folders themselves, with checkpoints and small files, are real ones.
     engines: BTreeMap<PathBuf, MemoryEngine>,
+    /// There is no room, whoever runs.
+    full: bool,
     random: SplitMix64,
 }
 
 impl MachineDisks {
     /// Empty and quick.
     pub fn new(seed: u64, pause: Arc<Pause>) -> MachineDisks {
-        let state = State { log: MemoryFiles::new(), engines: BTreeMap::new(), random: SplitMix64(seed) };
+        let state = State { log: MemoryFiles::new(), engines: BTreeMap::new(), full: false, random: SplitMix64(seed) };
         MachineDisks { state: Mutex::new(state), sync_us_max: Arc::new(AtomicU64::new(SYNC_US)), pause }
     }
 
@@ -54,9 +56,23 @@ impl MachineDisks {
         self.sync_us_max.store(sync_us_max.max(SYNC_US), Ordering::Relaxed);
     }
 
-    /// The disk that holds the log, to fill it or to let it fail.
+    /// From now on there is no room for the log; or there is again.
+    pub fn fill(&self, full: bool) {
+        let mut state = lock(&self.state);
+        state.full = full;
+        if full { state.log.fill() } else { state.log.make_room() }
+    }
+
+    /// The disk that holds the log, to look at it or to let it fail.
     pub fn log(&self) -> MemoryFiles {
         lock(&self.state).log.clone()
+    }
+
+    /// Empty disks, as from the shop.
+    pub fn empty(&self) {
+        let mut state = lock(&self.state);
+        state.log = MemoryFiles::new();
+        state.engines.clear();
     }
 
     /// The node ends here and now. What it does from now on reaches no disk.
@@ -67,6 +83,9 @@ impl MachineDisks {
             PowerLoss::Process => Survivors::All,
             PowerLoss::Machine => Survivors::Sectors(seed),
         });
+        if state.full {
+            state.log.fill();
+        }
         // The state is not logged: it loses what RocksDB had in memory, whichever way the process ends.
         let crash = Crash { seed: state.random.draw(), atomic_flush: !is_planted(Bug::FlushSpacesApart) };
         let engines = std::mem::take(&mut state.engines);

@@ -48,6 +48,15 @@ impl Machine {
         &self.folder
     }
 
+    /// Puts in new, empty disks. Nobody may be using the old ones.
+    ///
+    /// # Errors
+    /// If the folder of plain files cannot be removed.
+    pub fn empty(&self) -> std::io::Result<()> {
+        self.disks.empty();
+        if self.folder.exists() { std::fs::remove_dir_all(&self.folder) } else { Ok(()) }
+    }
+
     /// What a node is started in.
     pub fn environment(&self, observer: Arc<dyn Observer>) -> Environment {
         Environment {

@@ -39,6 +39,7 @@ struct Disk {
     off: bool,
     full: bool,
     fail_sync: bool,
+    fail_read: bool,
     syncs: u64,
 }
 
@@ -83,6 +84,23 @@ impl MemoryFiles {
     /// From now on, there is no room for more bytes.
     pub fn fill(&self) {
         self.lock().full = true;
+    }
+
+    /// There is room again.
+    pub fn make_room(&self) {
+        self.lock().full = false;
+    }
+
+    /// The next read of a file fails.
+    pub fn fail_next_read(&self) {
+        self.lock().fail_read = true;
+    }
+
+    /// How much was written to files since their last syncs, bytes.
+    pub fn unsynced_bytes(&self) -> usize {
+        let disk = self.lock();
+        let changes = disk.contents.iter().flat_map(|content| &content.changes);
+        changes.map(|change| if let Change::Write(_, bytes) = change { bytes.len() } else { 0 }).sum()
     }
 
     /// How often a file was synced.
@@ -322,7 +340,10 @@ impl File for MemoryFile {
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
-        let disk = self.lock();
+        let mut disk = self.lock();
+        if std::mem::take(&mut disk.fail_read) {
+            return Err(io::Error::other("the disk failed"));
+        }
         let bytes = &disk.contents[self.number].now;
         let range = offset as usize..offset as usize + buffer.len();
         buffer.copy_from_slice(bytes.get(range).ok_or(io::ErrorKind::UnexpectedEof)?);
