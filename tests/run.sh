@@ -21,8 +21,13 @@ cd "$top"
 say "Building everything. The first time this compiles RocksDB: about 25 minutes on two cores, less on more."
 # One profile for all: what is compiled for the binary is compiled for the tests.
 cargo test --release --workspace --no-run
+# A build for the tests of power cuts, whose disk forgets what was not synced; and tests that the disk does.
+lossy=(--features talon-cli/lossy-disk --bin talon-lossy --test lossy --test promises --test log_store)
+cargo test --release --workspace --no-run "${lossy[@]}"
 # Last, so that the tests that start processes find the binary as a person would build it.
 cargo build --release -p talon-cli --bin talon
 say "Running all tests${TALON_LONG:+, the long rounds in full}"
 cargo test --release --workspace --no-fail-fast
+say "Running the tests of the disk that forgets"
+cargo test --release --workspace --no-fail-fast "${lossy[@]}"
 say "All tests passed"

@@ -30,6 +30,10 @@ enum Command {
 
 /// Does what the command line says.
 pub fn main() -> ExitCode {
+    #[cfg(feature = "lossy-disk")]
+    eprintln!(
+        "talon: BUILT FOR TESTS OF POWER CUTS: what is not synced is lost when this process is killed. Not for real data!"
+    );
     let matches = Talon::command().get_matches();
     let talon = Talon::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let outcome = match talon.command {

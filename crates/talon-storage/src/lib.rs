@@ -18,6 +18,8 @@
 
 mod batch;
 mod error;
+#[cfg(feature = "lossy-disk")]
+mod lossy;
 mod memory;
 mod rocks;
 

@@ -144,6 +144,8 @@ fn database_options(settings: &RocksSettings) -> Options {
     options.set_keep_log_file_num(LOG_FILES_MAX);
     options.set_max_log_file_size(LOG_FILE_BYTES_MAX);
     options.set_log_level(LogLevel::Warn);
+    #[cfg(feature = "lossy-disk")]
+    options.set_env(&crate::lossy::env());
     options
 }
 

@@ -62,18 +62,27 @@ pub struct ClusterOptions {
     pub flags: Vec<String>,
     /// Where the nodes live, in their order; those beyond it are local.
     pub hosts: Vec<Host>,
+    /// The program that is run and the words before `server`; none: the binary under test.
+    pub program: Vec<String>,
 }
 
 impl ClusterOptions {
     /// So many nodes.
     pub fn nodes(nodes: u16) -> ClusterOptions {
-        ClusterOptions { nodes, flags: Vec::new(), hosts: Vec::new() }
+        ClusterOptions { nodes, flags: Vec::new(), hosts: Vec::new(), program: Vec::new() }
     }
 
     /// One node on each of these hosts.
     pub fn hosts(hosts: Vec<Host>) -> ClusterOptions {
         let nodes = u16::try_from(hosts.len()).expect("a few hosts");
-        ClusterOptions { nodes, flags: Vec::new(), hosts }
+        ClusterOptions { hosts, ..ClusterOptions::nodes(nodes) }
+    }
+
+    /// Runs another program than the binary under test, such as `env NAME=value talon-of-another-build`.
+    #[must_use]
+    pub fn program<W: Into<String>>(mut self, words: impl IntoIterator<Item = W>) -> ClusterOptions {
+        self.program = words.into_iter().map(W::into).collect();
+        self
     }
 
     /// With one more flag and its value.
@@ -104,6 +113,7 @@ pub struct Node {
     /// Where it lives.
     pub host: Host,
     flags: Vec<String>,
+    program: Vec<String>,
     process: Option<Process>,
 }
 
@@ -132,6 +142,7 @@ impl Node {
             log: folder.join(format!("node-{id}.log")),
             host,
             flags: flags.to_vec(),
+            program: Vec::new(),
             process: None,
         }
     }
@@ -171,7 +182,8 @@ impl Node {
         }
         args.extend(self.flags.iter().cloned());
         let name = format!("talon node {}", self.id);
-        let mut program = talon_binary();
+        let mut program = self.program.first().map_or_else(talon_binary, PathBuf::from);
+        args.splice(0..0, self.program.iter().skip(1).cloned());
         if let Some(namespace) = &self.host.namespace {
             // nsenter becomes the program, so the process id is the program's own.
             let enter = [format!("--net=/run/netns/{namespace}"), "--".to_owned(), program.display().to_string()];
@@ -242,6 +254,7 @@ pub struct Cluster {
     pub nodes: Vec<Node>,
     folder: TempDir,
     flags: Vec<String>,
+    program: Vec<String>,
 }
 
 impl Cluster {
@@ -260,15 +273,18 @@ impl Cluster {
     pub fn start_with(options: &ClusterOptions) -> Cluster {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let host = |id: u16| options.hosts.get(usize::from(id) - 1).cloned().unwrap_or_else(Host::local);
-        let mut nodes: Vec<Node> =
-            (1..=options.nodes).map(|id| Node::on(host(id), id, folder.path(), &options.flags)).collect();
+        let node = |id: u16| Node {
+            program: options.program.clone(),
+            ..Node::on(host(id), id, folder.path(), &options.flags)
+        };
+        let mut nodes: Vec<Node> = (1..=options.nodes).map(node).collect();
         if options.nodes > 1 {
             let peers = nodes.iter().map(Node::peer).collect::<Vec<_>>().join(",");
             for node in &mut nodes {
                 node.flags.extend(["--peers".to_owned(), peers.clone()]);
             }
         }
-        let mut cluster = Cluster { nodes, folder, flags: options.flags.clone() };
+        let mut cluster = Cluster { nodes, folder, flags: options.flags.clone(), program: options.program.clone() };
         for node in &mut cluster.nodes {
             node.start().expect("a process can be started");
         }
@@ -286,7 +302,8 @@ impl Cluster {
     /// # Panics
     /// If there are no free ports.
     pub fn new_node(&self, id: u16, flags: &[String]) -> Node {
-        Node::new(id, self.folder.path(), &[&self.flags[..], flags].concat())
+        let node = Node::new(id, self.folder.path(), &[&self.flags[..], flags].concat());
+        Node { program: self.program.clone(), ..node }
     }
 
     /// Waits until every node that was started serves, and exactly one of them leads.
