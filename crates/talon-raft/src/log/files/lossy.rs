@@ -312,7 +312,7 @@ mod tests {
     type Outcome = Result<(), Box<dyn std::error::Error>>;
 
     fn open(folder: &TempDir) -> io::Result<LossyFiles> {
-        LossyFiles::open_as(folder.path(), false)
+        LossyFiles::open(folder.path())
     }
 
     /// The process is killed: nothing of it runs any more.
