@@ -2,17 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use talon_cluster_tests::{Outcome, attempt};
-use talon_tests_support::Client;
+use talon_tests_support::{Client, wait_until};
 
 /// How many keys are written in turn.
 const KEYS: u64 = 32;
-const VALUE_BYTES: usize = 16 << 10;
-/// Between two values: about 1 MB a second.
+const VALUE_BYTES: usize = 48 << 10;
+/// Between two values: about 2 MB a second.
 const REST: Duration = Duration::from_millis(16);
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -20,6 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub struct Ballast {
     stop: Arc<AtomicBool>,
+    written_bytes: Arc<AtomicU64>,
     thread: JoinHandle<Vec<u64>>,
 }
 
@@ -27,7 +28,9 @@ impl Ballast {
     /// Starts to write under this prefix.
     pub fn start(addresses: &[SocketAddr], prefix: &str) -> Ballast {
         let stop = Arc::new(AtomicBool::new(false));
+        let written_bytes = Arc::new(AtomicU64::new(0));
         let (addresses, prefix, stopped) = (addresses.to_vec(), prefix.to_owned(), Arc::clone(&stop));
+        let written = Arc::clone(&written_bytes);
         let thread = thread::spawn(move || {
             let mut acknowledged = vec![0; KEYS as usize];
             let mut client = None;
@@ -42,12 +45,20 @@ impl Ballast {
                 let words = vec!["SET".to_owned(), key, format!("{number:0>VALUE_BYTES$}")];
                 if let Outcome::Acknowledged(_) = attempt(&mut open, &[words]) {
                     acknowledged[(number % KEYS) as usize] = number;
+                    written.fetch_add(VALUE_BYTES as u64, Ordering::Relaxed);
                     client = Some(open);
                 }
             }
             acknowledged
         });
-        Ballast { stop, thread }
+        Ballast { stop, written_bytes, thread }
+    }
+
+    /// Waits until so many more bytes have been acknowledged; whether that was in time.
+    pub fn goes_on(&self, more_bytes: u64, timeout: Duration) -> bool {
+        let written_bytes = || self.written_bytes.load(Ordering::Relaxed);
+        let target_bytes = written_bytes() + more_bytes;
+        wait_until(timeout, || written_bytes() >= target_bytes)
     }
 
     /// Ends the writer; every key must have what was last acknowledged, or something newer.

@@ -22,8 +22,8 @@ const GOES_ON_MAX: Duration = Duration::from_secs(30);
 const KILLS_A_ROUND: u64 = 10;
 /// How long a node may be left alone, after it was started or while it is down, ms.
 const REST_MS_MAX: u64 = 300;
-/// Now and then one is down for so long that the others have cut their logs meanwhile.
-const LONG_REST: Duration = Duration::from_secs(5);
+/// Once a round one is down until the others have written so much, and have cut their logs.
+const ABSENCE_BYTES: u64 = 6 << 20;
 
 /// Who loses power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,11 @@ impl Kills {
                 let writes = if self.victims == Victims::All { WRITES_BETWEEN_ALL } else { WRITES_BETWEEN };
                 assert!(load.goes_on(writes, GOES_ON_MAX), "writes do not go on");
             }
-            self.kill(&load, during_start);
+            if kill == kills / 2 && self.victims == Victims::Any {
+                self.absence(&ballast);
+            } else {
+                self.kill(&load, during_start);
+            }
         }
         self.cluster.wait_until_serving();
         assert!(load.goes_on(WRITES_BETWEEN, GOES_ON_MAX), "writes do not go on after all nodes are back");
@@ -141,6 +145,15 @@ impl Kills {
         self.rounds.push(books);
     }
 
+    /// One node loses power and gets it back so late that the log alone cannot bring it up to date.
+    fn absence(&mut self, ballast: &Ballast) {
+        let node = &mut self.cluster.nodes[any(3) as usize];
+        node.kill();
+        assert!(ballast.goes_on(ABSENCE_BYTES, GOES_ON_MAX), "two of three nodes do not go on");
+        node.start().expect("it can be started again");
+        self.report.kills[0] += 1;
+    }
+
     /// One, two or all nodes lose power and get it back.
     fn kill(&mut self, load: &Load, anyone: bool) {
         let count = if self.victims == Victims::All { 3 } else { 1 + any(3) as usize };
@@ -158,9 +171,6 @@ impl Kills {
         places.iter().for_each(|place| self.cluster.nodes[*place].kill());
         if count == 1 && !anyone {
             assert!(load.goes_on(WRITES_BETWEEN, GOES_ON_MAX), "two of three nodes do not go on");
-            if any(4) == 0 {
-                std::thread::sleep(LONG_REST);
-            }
         }
         std::thread::sleep(Duration::from_millis(any(REST_MS_MAX)));
         for place in places {
