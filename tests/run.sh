@@ -22,13 +22,13 @@ say "Building everything. The first time this compiles RocksDB: about 25 minutes
 # One profile for all: what is compiled for the binary is compiled for the tests.
 cargo test --release --workspace --no-run
 # A build for the tests of power cuts, whose disk forgets what was not synced; and tests that the disk does.
-lossy=(--release --workspace --features talon-cli/lossy-disk)
-cargo build "${lossy[@]}" --bin talon-lossy
-cargo test "${lossy[@]}" --no-run --test lossy --test promises --test log_store
+lossy=(--release --workspace --features talon-cli/lossy-disk --test lossy --test promises --test log_store)
+cargo test "${lossy[@]}" --no-run
+cargo build --release -p talon-cli --bin talon-lossy --features lossy-disk
 # Last, so that the tests that start processes find the binary as a person would build it.
 cargo build --release -p talon-cli --bin talon
 say "Running all tests${TALON_LONG:+, the long rounds in full}"
 cargo test --release --workspace --no-fail-fast
 say "Running the tests of the disk that forgets"
-cargo test "${lossy[@]}" --no-fail-fast --test lossy --test promises --test log_store
+cargo test "${lossy[@]}" --no-fail-fast
 say "All tests passed"

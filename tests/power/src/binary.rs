@@ -18,11 +18,10 @@ fn build() -> PathBuf {
     // A test is <target>/<profile>/deps/<test>.
     let target = program.ancestors().nth(3).expect("a target folder");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    // Asked of the whole workspace, not of one package: else other features of shared packages would be on, and RocksDB would
-    // be compiled a second time.
+    // By itself, as the product is: so no feature of other tests is in it.
     let built = Command::new(cargo)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
-        .args(["build", "--release", "--workspace", "--bin", "talon-lossy", "--features", "talon-cli/lossy-disk"])
+        .args(["build", "--release", "-p", "talon-cli", "--bin", "talon-lossy", "--features", "lossy-disk"])
         .arg("--target-dir")
         .arg(target)
         .status();

@@ -31,7 +31,6 @@ fn acknowledged_writes_survive_the_loss_of_what_was_not_synced() {
     println!("{report:#?}");
     // Two kills in five meet a group of which a part is on the disk.
     assert!(report.torn > 0 || kills < 50, "no kill left a torn write behind");
-    assert!(report.installed > 0, "nobody got a checkpoint");
 }
 
 /// The disk of the log says that it has synced before it has. That must show as a lost write, else the test above proves nothing.
