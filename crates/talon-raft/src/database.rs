@@ -14,6 +14,8 @@ use crate::node::{Inner, Node};
 const RUN_BYTES_MAX: usize = 8 << 20;
 /// How long a read waits before it looks again whether this node leads.
 const RETRY: Duration = Duration::from_millis(10);
+/// How often it looks whether a quorum has acknowledged what was sent.
+const ACKNOWLEDGEMENT_STEP: Duration = Duration::from_millis(1);
 
 /// A read that has no keys, or takes longer than a look-up, may look at many rows: it must hold up neither the apply thread nor a runtime thread.
 fn is_wide_read(call: &Call) -> bool {
@@ -231,7 +233,8 @@ async fn confirm(inner: &Inner, deadline_ms: u64) -> Result<(u64, bool), Denied>
             }
             // Not during a transfer: it may be triggered after the read index.
             let barred = inner.lease.barred().filter(|_| inner.proposer.is_running());
-            if inner.read_index.confirm().await {
+            let asked = inner.lease.newest();
+            if inner.read_index.confirm().await && has_led_since(inner, term, asked).await {
                 if let Some(bar) = barred {
                     inner.lease.allow(bar);
                 }
@@ -244,6 +247,26 @@ async fn confirm(inner: &Inner, deadline_ms: u64) -> Result<(u64, bool), Denied>
             return Err(Denied::NotLeader { leader });
         }
         wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
+    }
+}
+
+/// Whether a quorum has acknowledged what this node has sent as leader of `term` after the request with this number. openraft
+/// has just been told so, and mistakes older replies for newer ones (see [`crate::lease`]); then the right ones are still
+/// under way, or will not come.
+async fn has_led_since(inner: &Inner, term: u64, number: u64) -> bool {
+    let end_ms = inner.time.monotonic_ms() + inner.settings.election_timeout_ms_max;
+    let mut waited = false;
+    loop {
+        if inner.lease.acknowledged_since(term, &inner.voter_sets(), inner.settings.node_id, number) {
+            return true;
+        }
+        if !std::mem::replace(&mut waited, true) {
+            tracing::debug!(term, "openraft confirmed a read before a quorum had answered since");
+        }
+        if *inner.leadership.borrow() != (Leadership::Leading { term }) || inner.time.monotonic_ms() >= end_ms {
+            return false;
+        }
+        tokio::time::sleep(ACKNOWLEDGEMENT_STEP).await;
     }
 }
 

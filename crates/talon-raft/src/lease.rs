@@ -3,6 +3,10 @@
 //! openraft's own lease is not enough: it says nothing right after a restored vote or a transfer, and it is as long as the followers'.
 //! This guard counts only acknowledgements that a quorum gave to requests *sent* less than 75 % of the lease ago, on a
 //! clock that counts suspended time.
+//!
+//! Nor is its word on a read index: a reply that names a log position counts there for every request that ends at it, so a reply
+//! from before a pause can pass for one to a request from behind it. So a read index, too, needs acknowledgements that are
+//! counted here, one for one, of requests that were sent after it was asked for.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -20,12 +24,22 @@ pub struct LeaseGuard {
 #[derive(Debug, Default)]
 struct State {
     term: u64,
-    /// By node: when the newest acknowledged request was sent, monotonic ms.
-    sent_ms: BTreeMap<u64, u64>,
+    /// By node: the newest acknowledged request.
+    acknowledged: BTreeMap<u64, Sent>,
+    /// The number of the newest request.
+    newest: u64,
     /// Leadership is being handed over: the target may win an election inside the lease.
     barred: bool,
     /// How often it was barred.
     bars: u64,
+}
+
+/// A request to a follower. Those of a later moment have higher numbers, to whichever follower.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sent {
+    number: u64,
+    /// When it was sent, monotonic ms.
+    pub at_ms: u64,
 }
 
 impl LeaseGuard {
@@ -38,17 +52,37 @@ impl LeaseGuard {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// A follower has accepted a request of `term` that was sent at `sent_ms`.
-    pub fn acknowledged(&self, node_id: u64, term: u64, sent_ms: u64) {
+    /// A request is about to be sent.
+    pub fn sending(&self, at_ms: u64) -> Sent {
+        let mut state = self.state();
+        state.newest += 1;
+        Sent { number: state.newest, at_ms }
+    }
+
+    /// The number of the newest request up to now.
+    pub fn newest(&self) -> u64 {
+        self.state().newest
+    }
+
+    /// A follower has accepted this request of `term`.
+    pub fn acknowledged(&self, node_id: u64, term: u64, sent: Sent) {
         let mut state = self.state();
         if term < state.term {
             return;
         }
         if term > state.term {
-            *state = State { term, bars: state.bars, ..State::default() };
+            *state = State { term, bars: state.bars, newest: state.newest, ..State::default() };
         }
-        let newest = state.sent_ms.entry(node_id).or_insert(sent_ms);
-        *newest = (*newest).max(sent_ms);
+        let newest = state.acknowledged.entry(node_id).or_insert(sent);
+        *newest = (*newest).max(sent);
+    }
+
+    /// Whether a quorum has accepted requests of `term` that were sent after the one with this number: this node (`own_id`)
+    /// has led `term` since then.
+    pub fn acknowledged_since(&self, term: u64, voter_sets: &[Vec<u64>], own_id: u64, number: u64) -> bool {
+        let state = self.state();
+        let since = |id| state.acknowledged.get(&id).is_some_and(|sent| state.term == term && sent.number > number);
+        voter_sets.iter().all(|set| set.iter().filter(|id| **id == own_id || since(**id)).count() > set.len() / 2)
     }
 
     /// No lease reads from now on, until [`LeaseGuard::allow`]: a transfer is about to be triggered.
@@ -87,7 +121,7 @@ impl LeaseGuard {
             }
             let fresh = set.iter().filter(|id| {
                 **id == own_id
-                    || state.sent_ms.get(id).is_some_and(|sent_ms| now_ms.saturating_sub(*sent_ms) < relied_on_ms)
+                    || state.acknowledged.get(id).is_some_and(|sent| now_ms.saturating_sub(sent.at_ms) < relied_on_ms)
             });
             fresh.count() > set.len() / 2
         })
@@ -103,7 +137,7 @@ mod tests {
         let guard = LeaseGuard::new(1000);
         let voters = [vec![1, 2, 3]];
         assert!(!guard.holds(5, &voters, 1, 0));
-        guard.acknowledged(2, 5, 100);
+        guard.acknowledged(2, 5, guard.sending(100));
         assert!(guard.holds(5, &voters, 1, 849));
         assert!(!guard.holds(5, &voters, 1, 850));
         assert!(!guard.holds(6, &voters, 1, 100), "an acknowledgement of an older term says nothing");
@@ -112,26 +146,27 @@ mod tests {
     #[test]
     fn an_older_answer_that_comes_late_changes_nothing() {
         let guard = LeaseGuard::new(1000);
-        guard.acknowledged(2, 5, 100);
-        guard.acknowledged(2, 4, 900);
-        guard.acknowledged(2, 5, 50);
+        let older = guard.sending(50);
+        guard.acknowledged(2, 5, guard.sending(100));
+        guard.acknowledged(2, 4, guard.sending(900));
+        guard.acknowledged(2, 5, older);
         assert!(!guard.holds(5, &[vec![1, 2, 3]], 1, 850));
     }
 
     #[test]
     fn each_set_of_a_joint_membership_needs_a_majority() {
         let guard = LeaseGuard::new(1000);
-        guard.acknowledged(2, 5, 100);
+        guard.acknowledged(2, 5, guard.sending(100));
         assert!(!guard.holds(5, &[vec![1, 2, 3], vec![1, 4, 5]], 1, 200));
-        guard.acknowledged(4, 5, 100);
+        guard.acknowledged(4, 5, guard.sending(100));
         assert!(guard.holds(5, &[vec![1, 2, 3], vec![1, 4, 5]], 1, 200));
     }
 
     #[test]
     fn a_leader_that_is_being_removed_has_no_lease() {
         let guard = LeaseGuard::new(1000);
-        guard.acknowledged(2, 5, 100);
-        guard.acknowledged(3, 5, 100);
+        guard.acknowledged(2, 5, guard.sending(100));
+        guard.acknowledged(3, 5, guard.sending(100));
         assert!(!guard.holds(5, &[vec![1, 2, 3], vec![2, 3]], 1, 200));
         assert!(!guard.holds(5, &[vec![2, 3]], 1, 200));
     }
@@ -148,5 +183,24 @@ mod tests {
         assert!(guard.barred().is_some(), "a later bar stays");
         guard.allow(bar + 1);
         assert!(guard.holds(1, &[vec![1]], 1, 0));
+    }
+
+    #[test]
+    fn a_read_index_needs_replies_to_what_was_sent_since() {
+        let guard = LeaseGuard::new(1000);
+        let voters = [vec![1, 2, 3]];
+        let before = [guard.sending(100), guard.sending(100)];
+        let asked = guard.newest();
+        let behind = guard.sending(100);
+        for (id, sent) in [(2, before[0]), (3, before[1])] {
+            guard.acknowledged(id, 5, sent);
+            assert!(!guard.acknowledged_since(5, &voters, 1, asked), "replies that come late prove nothing");
+        }
+        guard.acknowledged(3, 5, behind);
+        assert!(guard.acknowledged_since(5, &voters, 1, asked));
+        assert!(!guard.acknowledged_since(6, &voters, 1, asked), "nor does another term");
+        assert!(!guard.acknowledged_since(5, &[vec![1, 2, 3], vec![1, 2, 4]], 1, asked), "each set needs a majority");
+        assert!(!guard.acknowledged_since(5, &voters, 1, guard.newest()));
+        assert!(guard.acknowledged_since(5, &[vec![1]], 1, guard.newest()), "alone it needs nobody");
     }
 }

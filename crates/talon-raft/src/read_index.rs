@@ -36,7 +36,8 @@ impl ReadIndex {
         ReadIndex { asks }
     }
 
-    /// Whether this node leads at some moment after the call, and has applied everything that was committed at the call.
+    /// Whether this node leads at some moment after the call, as far as openraft can tell, and has applied everything that was
+    /// committed at the call.
     pub async fn confirm(&self) -> bool {
         let (ask, answer) = oneshot::channel();
         self.asks.send(ask).await.is_ok() && answer.await.unwrap_or(false)

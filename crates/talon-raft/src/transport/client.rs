@@ -25,6 +25,7 @@ use super::convert::{entry_to_wire, log_id_from_wire, log_id_to_wire, vote_from_
 use super::{Link, MESSAGE_BYTES_MAX};
 use crate::checkpoint::{Checkpoint, Pieces};
 use crate::environment::{Sockets, Workers};
+use crate::lease::Sent;
 use crate::types::{DecodeError, LogId, NodeAddress, TypeConfig, Vote};
 
 /// How long a connection attempt may take.
@@ -242,17 +243,17 @@ impl NetTransferLeader<TypeConfig> for Peer {
     }
 }
 
-/// A request under way: when it was sent and as leader of which term.
-struct Sent {
+/// A request under way, and as leader of which term it was sent.
+struct UnderWay {
     term: u64,
-    at_ms: u64,
+    sent: Sent,
 }
 
 #[derive(Clone, Default)]
-struct InFlight(Arc<Mutex<VecDeque<Sent>>>);
+struct InFlight(Arc<Mutex<VecDeque<UnderWay>>>);
 
 impl InFlight {
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Sent>> {
+    fn queue(&self) -> MutexGuard<'_, VecDeque<UnderWay>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -278,7 +279,8 @@ impl NetStreamAppend<TypeConfig> for Peer {
             let sending = in_flight.clone();
             let outgoing = input.fuse().map(move |request| {
                 let now = link.time.read();
-                sending.queue().push_back(Sent { term: request.vote.leader_id.term, at_ms: now.monotonic_ms });
+                let sent = link.lease.sending(now.monotonic_ms);
+                sending.queue().push_back(UnderWay { term: request.vote.leader_id.term, sent });
                 v1::AppendRequest {
                     vote: Some(vote_to_wire(&request.vote)),
                     previous: request.prev_log_id.as_ref().map(log_id_to_wire),
@@ -322,7 +324,7 @@ async fn next_reply(
             Ok(message) => break message.map_err(|status| failed(&status))?,
             Err(_) => {
                 let now_ms = link.time.monotonic_ms();
-                let oldest_ms = in_flight.queue().front().map(|sent| sent.at_ms);
+                let oldest_ms = in_flight.queue().front().map(|under_way| under_way.sent.at_ms);
                 if oldest_ms.is_some_and(|sent_ms| now_ms.saturating_sub(sent_ms) >= link.silence_ms_max) {
                     return Err(network(format!("node {id} has been silent for {silence_max:?}")));
                 }
@@ -331,16 +333,16 @@ async fn next_reply(
     };
     // The other side ended the stream: openraft opens another one.
     let Some(reply) = message else { return Ok(None) };
-    let sent = in_flight.queue().pop_front();
-    let sent = sent.ok_or_else(|| network(format!("node {id} answered what was not asked")))?;
+    let under_way = in_flight.queue().pop_front();
+    let UnderWay { term, sent } = under_way.ok_or_else(|| network(format!("node {id} answered what was not asked")))?;
     link.time.hear(id, reply.wall_ms);
     match reply.result {
         Some(v1::append_reply::Result::Matched(matched)) => {
-            link.lease.acknowledged(id, sent.term, sent.at_ms);
+            link.lease.acknowledged(id, term, sent);
             Ok(Some(Ok(matched.log_id.map(log_id_from_wire))))
         }
         Some(v1::append_reply::Result::Conflict(conflict)) => {
-            link.lease.acknowledged(id, sent.term, sent.at_ms);
+            link.lease.acknowledged(id, term, sent);
             Ok(Some(Err(StreamAppendError::Conflict(log_id_from_wire(conflict)))))
         }
         Some(v1::append_reply::Result::HigherVote(vote)) => {
