@@ -1,0 +1,365 @@
+//! A client that speaks RESP over the simulated network: it finds the leader, follows redirections, gives up in time, tries another node,
+//! and writes down all that it did.
+//!
+//! A plain Redis client would read old states from whichever node it happens to be connected to. This one asks `ROLE` on each new
+//! connection, as Sentinel clients do, and a connection that met the leader once is given nothing but linearizable reads.
+
+mod connection;
+mod question;
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use talon_core::random::SplitMix64;
+use talon_core::{Database, Request};
+use talon_history::{Action, Consistency, Outcome, Value};
+use tokio::time::{sleep, timeout};
+
+use self::connection::{Connection, as_sent};
+use self::question::{Question, moved_to, node_of};
+use crate::ambient::elapsed_us;
+use crate::world::World;
+
+/// How many nodes are asked who leads before a call is given up.
+const ROLES_MAX: u32 = 4;
+/// How often a read in a session is asked again, because the node was behind the session.
+const SESSION_READS_MAX: u32 = 4;
+/// Numbers in the history: a client's own is its number times this; those above it are its pipelines' and sessions'.
+const NUMBERS: u32 = 100;
+/// The first of its sessions; below it are the places in its pipelines.
+const FIRST_SESSION: u32 = 50;
+/// How many actions a pipeline may have.
+pub const PIPELINE_MAX: usize = FIRST_SESSION as usize - 1;
+
+/// The name of a client's host in the network.
+pub fn host(number: u32) -> String {
+    format!("client-{number}")
+}
+
+/// One client.
+pub struct Client {
+    world: Arc<World>,
+    number: u32,
+    random: SplitMix64,
+    /// To the leader, or who was thought to be.
+    leader: Option<Connection>,
+    /// In READONLY mode, to any node.
+    replica: Option<Connection>,
+    /// Whom the last redirection named.
+    named: Option<u64>,
+    sessions: u32,
+    /// The highest position that the session has seen.
+    session: Option<u64>,
+    connect_max: Duration,
+    answer_max: Duration,
+}
+
+impl Client {
+    /// Connected to nobody yet.
+    pub fn new(world: Arc<World>, number: u32, seed: u64) -> Client {
+        let mut random = SplitMix64(seed);
+        let connect_max = Duration::from_millis(200 + random.below(600));
+        // The last one is longer than a node holds a call while nobody leads.
+        let answer_max = Duration::from_millis([400, 1_000, 2_500, 6_500][random.below(4) as usize]);
+        Client {
+            world,
+            number,
+            random,
+            leader: None,
+            replica: None,
+            named: None,
+            sessions: 0,
+            session: None,
+            connect_max,
+            answer_max,
+        }
+    }
+
+    /// From now on it carries the highest position that it has seen from node to node, as a client of its own in the history.
+    pub fn begin_session(&mut self) {
+        self.session = Some(0);
+        self.sessions += 1;
+    }
+
+    /// It carries nothing any more.
+    pub fn end_session(&mut self) {
+        self.session = None;
+    }
+
+    /// Its number in the history.
+    fn number(&self) -> u32 {
+        let session = self.session.map_or(0, |_| FIRST_SESSION + self.sessions % (NUMBERS - FIRST_SESSION));
+        self.number * NUMBERS + session
+    }
+
+    /// Has an action carried out by the leader. In a session, and now and then without one, it asks for the position, too.
+    pub async fn carry_out(&mut self, action: Action) -> Outcome {
+        let placed = self.session.is_some() || self.random.below(4) == 0;
+        let asked = vec![(self.number(), Question { action, placed })];
+        self.on_leader(asked).await.pop().unwrap_or_else(|| Outcome::Unknown("no outcome".to_owned()))
+    }
+
+    /// Has several carried out by the leader, sent all at once. In the history each place in the pipeline is a client of its own.
+    pub async fn pipeline(&mut self, actions: Vec<Action>) -> Vec<Outcome> {
+        let first = self.number * NUMBERS + 1;
+        let actions = actions.into_iter().take(PIPELINE_MAX);
+        self.on_leader((first..).zip(actions.map(|action| Question { action, placed: false })).collect()).await
+    }
+
+    async fn on_leader(&mut self, asked: Vec<(u32, Question)>) -> Vec<Outcome> {
+        let connected = self.find_leader().await;
+        let node = self.leader.as_ref().map(|connection| connection.node).or(self.named);
+        let ids: Vec<u64> =
+            asked.iter().map(|(number, question)| self.call(*number, node, question.action.clone())).collect();
+        if let Err(why) = connected {
+            let outcome = Outcome::Refused(why);
+            ids.iter().for_each(|id| self.returned(*id, outcome.clone(), None));
+            self.back_off(100).await;
+            return vec![outcome; ids.len()];
+        }
+        let commands: Vec<Vec<Vec<u8>>> = asked.iter().flat_map(|(_, question)| question.commands()).collect();
+        let mut values = Vec::new();
+        let whole = exchange(&mut self.leader, &commands, &mut values, self.answer_max).await;
+        self.named = moved_to(&values);
+        let mut values = values.into_iter();
+        let mut outcomes = Vec::new();
+        for (id, (_, question)) in ids.into_iter().zip(asked) {
+            let own = values.by_ref().take(question.commands().len()).collect();
+            let (outcome, position) = question.judge(own);
+            self.returned(id, outcome.clone(), position);
+            let linearizable = outcome.reply().is_some() && position.is_some();
+            if linearizable && !question.action.writes() {
+                // A leader has applied an entry of its own term before it answers, so the last one is of its term.
+                let term = position.and_then(|index| Some(self.world.ledger.open().entries.get(&index)?.term));
+                self.world.history().operation_mut(id).term = term;
+            }
+            outcomes.push(outcome);
+        }
+        let refused = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Refused(_)));
+        if !whole || refused {
+            self.leader = None;
+            self.back_off(if whole { 60 } else { 300 }).await;
+        }
+        outcomes
+    }
+
+    /// Has a read answered by that node from whatever state it is in, and writes down which one that was. In a session, the answer counts
+    /// as the session's only if the state is not behind it; whether it does is answered, too.
+    pub async fn read_on(&mut self, node: u64, action: Action) -> (Outcome, bool) {
+        let connected = self.turn_to(node).await;
+        let question = Question { action, placed: true };
+        let id = self.call(self.number(), Some(node), question.action.clone());
+        self.world.history().operation_mut(id).consistency = Consistency::Stale;
+        if let Err(why) = connected {
+            let outcome = Outcome::Refused(why);
+            self.returned(id, outcome.clone(), None);
+            return (outcome, false);
+        }
+        let mut values = Vec::new();
+        if !exchange(&mut self.replica, &question.commands(), &mut values, self.answer_max).await {
+            self.replica = None;
+        }
+        let (outcome, position) = question.judge(values);
+        let counts = match (self.session, position) {
+            (Some(carried), Some(position)) => position >= carried,
+            _ => false,
+        };
+        if counts {
+            self.world.history().operation_mut(id).consistency = Consistency::Session;
+        }
+        self.returned(id, outcome.clone(), position);
+        (outcome, counts)
+    }
+
+    /// A read of the session, by any node that is not behind it.
+    pub async fn read_in_session(&mut self, action: &Action) {
+        for _ in 0..SESSION_READS_MAX {
+            let node = self.anyone();
+            if self.read_on(node, action.clone()).await.1 {
+                return;
+            }
+            self.back_off(40).await;
+        }
+    }
+
+    /// Reads from a snapshot that a program takes which has the node within it: all reads from one snapshot, however much time is between
+    /// them. In the history, it is one transaction.
+    pub async fn read_snapshot(
+        &mut self,
+        node: u64,
+        reads: Vec<Action>,
+        linearizable: bool,
+        apart: Duration,
+    ) -> Outcome {
+        let id = self.call(self.number(), Some(node), Action::Transaction(reads.clone()));
+        if !linearizable {
+            self.world.history().operation_mut(id).consistency = Consistency::Stale;
+        }
+        let world = self.world.clone();
+        let long = self.answer_max + apart * reads.len() as u32;
+        let (outcome, position) = timeout(long, snapshot(&world, node, &reads, linearizable, apart))
+            .await
+            .unwrap_or_else(|_| (Outcome::Unknown("no answer in time".to_owned()), None));
+        self.returned(id, outcome.clone(), position);
+        outcome
+    }
+
+    /// Any node that runs.
+    pub fn anyone(&mut self) -> u64 {
+        let running: Vec<u64> =
+            self.world.processes.iter().filter(|process| process.node().is_some()).map(|process| process.id).collect();
+        match running.len() as u64 {
+            0 => 1 + self.random.below(self.world.plan.voters),
+            count => running[self.random.below(count) as usize],
+        }
+    }
+
+    /// Waits a little.
+    async fn back_off(&mut self, most_ms: u64) {
+        sleep(Duration::from_millis(5 + self.random.below(most_ms))).await;
+    }
+
+    fn call(&self, number: u32, node: Option<u64>, action: Action) -> u64 {
+        self.world.history().call(number, node, elapsed_us(), action)
+    }
+
+    fn returned(&mut self, id: u64, outcome: Outcome, position: Option<u64>) {
+        if outcome.reply().is_some()
+            && let (Some(carried), Some(position)) = (self.session, position)
+        {
+            self.session = Some(carried.max(position));
+        }
+        let mut history = self.world.history();
+        history.operation_mut(id).applied = position;
+        history.returned(id, elapsed_us(), outcome);
+    }
+
+    /// Connects to whoever says that it leads.
+    async fn find_leader(&mut self) -> Result<(), String> {
+        if self.leader.is_some() {
+            return Ok(());
+        }
+        let mut why = String::new();
+        for _ in 0..ROLES_MAX {
+            let node = self.named.take().unwrap_or_else(|| self.anyone());
+            let role = match self.open(node, b"ROLE").await {
+                Ok((connection, Value::Array(role))) => match role.first() {
+                    Some(Value::Bulk(name)) if &name[..] == b"master" => {
+                        self.leader = Some(connection);
+                        return Ok(());
+                    }
+                    _ => role,
+                },
+                Ok((_, other)) => {
+                    why = format!("node {node} says {other:?}");
+                    continue;
+                }
+                Err(error) => {
+                    why = error;
+                    continue;
+                }
+            };
+            why = format!("node {node} does not lead");
+            self.named = match role.get(1) {
+                Some(Value::Bulk(host)) => std::str::from_utf8(host).ok().and_then(node_of),
+                _ => None,
+            };
+            if self.named.is_none() {
+                self.back_off(50).await;
+            }
+        }
+        Err(why)
+    }
+
+    /// Connects to that node as to a replica.
+    async fn turn_to(&mut self, node: u64) -> Result<(), String> {
+        if self.replica.as_ref().is_some_and(|connection| connection.node == node) {
+            return Ok(());
+        }
+        self.replica = None;
+        match self.open(node, b"READONLY").await? {
+            (connection, Value::Simple(_)) => self.replica = Some(connection),
+            (_, other) => return Err(format!("node {node} says {other:?}")),
+        }
+        Ok(())
+    }
+
+    /// A new connection, and the answer to its first command.
+    async fn open(&mut self, node: u64, first: &[u8]) -> Result<(Connection, Value), String> {
+        let mut connection = match timeout(self.connect_max, Connection::open(node)).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(format!("no connection to node {node}: {:?}", error.kind())),
+            Err(_) => return Err(format!("no connection to node {node} in time")),
+        };
+        let mut values = Vec::new();
+        let commands = [vec![first.to_vec()]];
+        match timeout(self.connect_max, connection.exchange(&commands, &mut values)).await {
+            Ok(Ok(())) => {}
+            _ => return Err(format!("node {node} does not answer")),
+        }
+        values.pop().map(|value| (connection, value)).ok_or_else(|| format!("node {node} answers nothing"))
+    }
+}
+
+/// Whether all was answered in time. If not, the connection is gone: a late answer must not be taken for another question's.
+async fn exchange(
+    connection: &mut Option<Connection>,
+    commands: &[Vec<Vec<u8>>],
+    values: &mut Vec<Value>,
+    answer_max: Duration,
+) -> bool {
+    let Some(mut open) = connection.take() else { return false };
+    let whole = matches!(timeout(answer_max, open.exchange(commands, values)).await, Ok(Ok(())));
+    if whole {
+        *connection = Some(open);
+    }
+    whole
+}
+
+async fn snapshot(
+    world: &World,
+    node: u64,
+    reads: &[Action],
+    linearizable: bool,
+    apart: Duration,
+) -> (Outcome, Option<u64>) {
+    let refused = |why: &str| (Outcome::Refused(why.to_owned()), None);
+    let Some(process) = world.process(node) else { return refused("there is no such node") };
+    let Some(running) = process.node() else { return refused("it does not run") };
+    // A program on a machine that stands still stands still.
+    let goes_on = || poll_fn(|context| process.machine.pause.poll_running(context));
+    goes_on().await;
+    let consistency = match linearizable {
+        true => talon_core::Consistency::Linearizable,
+        false => talon_core::Consistency::Snapshot,
+    };
+    let view = match running.point_in_time(consistency).await {
+        Ok(view) => view,
+        Err(denied) => return refused(&format!("{denied:?}")),
+    };
+    let mut values = Vec::new();
+    for (at, read) in reads.iter().enumerate() {
+        if at > 0 {
+            sleep(apart).await;
+        }
+        goes_on().await;
+        // It went down with its process.
+        if process.node().is_none_or(|now| !Arc::ptr_eq(&now, &running)) {
+            return refused("it has ended");
+        }
+        let Some(mut words) = read.commands().into_iter().next() else { return refused("no command") };
+        let name = words.remove(0);
+        let request = match Request::parse(&name, words.into_iter().map(Into::into).collect()) {
+            Ok(request) => request,
+            Err(refusal) => return refused(refusal.line()),
+        };
+        match view.read(&request) {
+            Ok(reply) => values.push(as_sent(&reply)),
+            Err(denied) => return refused(&format!("{denied:?}")),
+        }
+    }
+    let queued = std::iter::repeat_n(Value::Simple("QUEUED".to_owned()), reads.len() + 1);
+    let answers = queued.chain([Value::Array(values)]).collect();
+    (Action::Transaction(reads.to_vec()).judge(answers), Some(view.index()))
+}
