@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -40,7 +41,11 @@ struct State {
     ended: Option<String>,
     orders: VecDeque<Order>,
     answers: Vec<(Order, Result<(), String>)>,
+    programs: Vec<Program>,
 }
+
+/// What runs within the process, beside the node: a program that has Talon within it. It ends with the process.
+pub type Program = Box<dyn FnOnce(Arc<Node>) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// What an operator asks of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +115,15 @@ impl Process {
         Some(answers.remove(place).1)
     }
 
+    /// Runs something within the process; if that does not run, or ends before, it is dropped.
+    pub fn run_within(&self, program: Program) {
+        let mut state = self.state();
+        if state.node.is_some() {
+            state.programs.push(program);
+            self.ordered.notify_one();
+        }
+    }
+
     /// Forgets the node: the process has been ended from outside.
     pub fn gone(&self) {
         *self.state() = State::default();
@@ -143,15 +157,19 @@ impl Process {
         let settings = RespSettings { protected_mode: false, ..RespSettings::default() };
         let serving = tokio::spawn(resp::serve(door, node.clone(), Arc::new(settings), ending.clone()));
         let mut orders = JoinSet::new();
+        let mut programs = JoinSet::new();
         loop {
             tokio::select! {
                 fault = node.failed() => return format!("a fault: {fault}"),
                 () = self.stop.notified() => break,
                 () = self.ordered.notified() => {
+                    let begun = std::mem::take(&mut self.state().programs);
+                    begun.into_iter().for_each(|program| drop(programs.spawn(program(node.clone()))));
                     let given = std::mem::take(&mut self.state().orders);
                     given.into_iter().for_each(|order| drop(orders.spawn(carry_out(node.clone(), order))));
                 }
                 Some(Ok(answer)) = orders.join_next() => self.state().answers.push(answer),
+                Some(_) = programs.join_next() => {}
             }
         }
         ending.cancel();

@@ -11,14 +11,18 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use talon_core::random::SplitMix64;
-use talon_core::{Database, Request};
+use talon_core::{Database, Denied, Request};
 use talon_history::{Action, Consistency, Outcome, Value};
+use talon_raft::Node;
+use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use self::connection::{Connection, as_sent};
 use self::question::{Question, moved_to, node_of};
 use crate::ambient::elapsed_us;
+use crate::machine::Pause;
 use crate::world::World;
 
 /// How many nodes are asked who leads before a call is given up.
@@ -317,6 +321,7 @@ async fn exchange(
     whole
 }
 
+/// Has a program within the node's process read.
 async fn snapshot(
     world: &World,
     node: u64,
@@ -324,42 +329,58 @@ async fn snapshot(
     linearizable: bool,
     apart: Duration,
 ) -> (Outcome, Option<u64>) {
-    let refused = |why: &str| (Outcome::Refused(why.to_owned()), None);
-    let Some(process) = world.process(node) else { return refused("there is no such node") };
-    let Some(running) = process.node() else { return refused("it does not run") };
+    let refused = |why: String| (Outcome::Refused(why), None);
+    let Some(process) = world.process(node).cloned() else { return refused("there is no such node".to_owned()) };
+    let mut requests = Vec::new();
+    for words in reads.iter().flat_map(Action::commands) {
+        let mut words = words.into_iter().map(Bytes::from);
+        match Request::parse(&words.next().unwrap_or_default(), words.collect()) {
+            Ok(request) => requests.push(request),
+            Err(refusal) => return refused(refusal.line().to_owned()),
+        }
+    }
+    let (sender, answer) = oneshot::channel();
+    let pause = process.machine.pause.clone();
+    process.run_within(Box::new(move |node| {
+        Box::pin(async move {
+            let answer = read_within(&node, &requests, linearizable, apart, &pause).await;
+            // The client may have given up.
+            let _ = sender.send(answer);
+        })
+    }));
+    match answer.await {
+        Ok(Ok((values, index))) => {
+            let queued = std::iter::repeat_n(Value::Simple("QUEUED".to_owned()), reads.len() + 1);
+            let answers = queued.chain([Value::Array(values)]).collect();
+            (Action::Transaction(reads.to_vec()).judge(answers), Some(index))
+        }
+        Ok(Err(denied)) => refused(format!("{denied:?}")),
+        Err(_) => refused("it ended".to_owned()),
+    }
+}
+
+async fn read_within(
+    node: &Node,
+    requests: &[Request],
+    linearizable: bool,
+    apart: Duration,
+    pause: &Pause,
+) -> Result<(Vec<Value>, u64), Denied> {
     // A program on a machine that stands still stands still.
-    let goes_on = || poll_fn(|context| process.machine.pause.poll_running(context));
+    let goes_on = || poll_fn(|context| pause.poll_running(context));
     goes_on().await;
     let consistency = match linearizable {
         true => talon_core::Consistency::Linearizable,
         false => talon_core::Consistency::Snapshot,
     };
-    let view = match running.point_in_time(consistency).await {
-        Ok(view) => view,
-        Err(denied) => return refused(&format!("{denied:?}")),
-    };
+    let view = node.point_in_time(consistency).await?;
     let mut values = Vec::new();
-    for (at, read) in reads.iter().enumerate() {
-        if at > 0 {
+    for request in requests {
+        if !values.is_empty() {
             sleep(apart).await;
         }
         goes_on().await;
-        // It went down with its process.
-        if process.node().is_none_or(|now| !Arc::ptr_eq(&now, &running)) {
-            return refused("it has ended");
-        }
-        let Some(mut words) = read.commands().into_iter().next() else { return refused("no command") };
-        let name = words.remove(0);
-        let request = match Request::parse(&name, words.into_iter().map(Into::into).collect()) {
-            Ok(request) => request,
-            Err(refusal) => return refused(refusal.line()),
-        };
-        match view.read(&request) {
-            Ok(reply) => values.push(as_sent(&reply)),
-            Err(denied) => return refused(&format!("{denied:?}")),
-        }
+        values.push(as_sent(&view.read(request)?));
     }
-    let queued = std::iter::repeat_n(Value::Simple("QUEUED".to_owned()), reads.len() + 1);
-    let answers = queued.chain([Value::Array(values)]).collect();
-    (Action::Transaction(reads.to_vec()).judge(answers), Some(view.index()))
+    Ok((values, view.index()))
 }

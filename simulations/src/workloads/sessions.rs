@@ -11,12 +11,12 @@ pub(super) async fn step(hand: &mut Hand) {
     let key = Word::from(&*place);
     hand.touch(vec![key.clone()]);
     match hand.random.below(100) {
-        0..18 => {
+        0..12 => {
             let value = hand.value();
             hand.act(&place, Action::set(key, value)).await;
         }
-        18..26 => {
-            let (value, ms) = (hand.value(), 50 + hand.random.below(2_000) as i64);
+        12..26 => {
+            let (value, ms) = (hand.value(), 50 + hand.random.below(3_000) as i64);
             hand.act(&place, Action::set_for_ms(key, value, ms)).await;
         }
         26..31 => {
@@ -35,8 +35,8 @@ pub(super) async fn step(hand: &mut Hand) {
 
 fn read(hand: &mut Hand, key: Word) -> Action {
     match hand.random.below(10) {
-        0..6 => Action::Get(key),
-        6..8 => Action::Pttl(key),
+        0..4 => Action::Get(key),
+        4..8 => Action::Pttl(key),
         _ => Action::Exists(key),
     }
 }

@@ -33,15 +33,9 @@ pub(super) async fn step(hand: &mut Hand) {
         _ => {
             let reads = reads(hand, &place, keys);
             let linearizable = hand.chance(50);
-            let leader = hand.world.processes.iter().find(|process| {
-                process.node().is_some_and(|node| {
-                    let status = talon_core::Database::status(&*node);
-                    status.leader_id == Some(status.node_id)
-                })
-            });
-            let node = match (linearizable, leader.map(|process| process.id)) {
-                (true, Some(id)) => id,
-                _ => hand.client.anyone(),
+            let node = match hand.world.leader().filter(|_| linearizable) {
+                Some(leader) => leader,
+                None => hand.client.anyone(),
             };
             let apart = Duration::from_millis(hand.random.below(120));
             hand.client.read_snapshot(node, reads, linearizable, apart).await;
