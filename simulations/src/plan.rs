@@ -27,6 +27,8 @@ pub struct Plan {
     pub clients: u32,
     /// How long a message takes at least and at most, µs.
     pub latency_us: (u64, u64),
+    /// How long a sync of a disk takes at most while all is well, µs.
+    pub sync_us_max: u64,
     /// The faults that may happen, with their weights.
     pub faults: Vec<(FaultKind, u32)>,
     /// How long there is peace between two faults on average, ms.
@@ -96,6 +98,7 @@ impl Plan {
             spares: 1,
             clients: clients.unwrap_or(5 + below(5) as u32),
             latency_us: (100 + below(400), 1_000 + below(8_000)),
+            sync_us_max: 500 << below(6),
             faults: Vec::new(),
             fault_interval_ms: 500 + below(8) * below(1_000),
             workloads,

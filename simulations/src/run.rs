@@ -1,8 +1,11 @@
 //! One run: machines, nodes, clients, faults, and at the end the judge.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::task::JoinSet;
 
 use crate::ambient;
 use crate::faults::Injector;
@@ -40,6 +43,7 @@ pub fn run(plan: Plan, folder: &Path, trace: &Trace) -> Result<Report, Box<dyn s
     let mut processes = Vec::new();
     for id in 1..=plan.voters + plan.spares {
         let machine = Machine::new(&folder.join(name(id)), plan.seed.rotate_left(id as u32) ^ id);
+        machine.disks.slow_down(plan.sync_us_max);
         let process = Process::new(id, machine, &founders, ledger.clone(), |settings| {
             settings.log_segment_bytes = 16 << 10;
             settings.log_bytes_before_checkpoint = plan.log_bytes_before_checkpoint;
@@ -58,10 +62,20 @@ pub fn run(plan: Plan, folder: &Path, trace: &Trace) -> Result<Report, Box<dyn s
             }
         });
     }
+    let mut clients: BTreeMap<String, Vec<u32>> = BTreeMap::new();
     for number in 1..=world.plan.clients {
+        clients.entry(client::host(number)).or_default().push(number);
+    }
+    for (host, numbers) in clients {
         let world = world.clone();
-        sim.client(client::host(number), async move {
-            workloads::run(world, number).await;
+        sim.client(host, async move {
+            let mut running = JoinSet::new();
+            for number in numbers {
+                running.spawn_local(workloads::run(world.clone(), number));
+            }
+            while let Some(ended) = running.join_next().await {
+                ended?;
+            }
             Ok(())
         });
     }

@@ -36,9 +36,10 @@ const FIRST_SESSION: u32 = 50;
 /// How many actions a pipeline may have.
 pub const PIPELINE_MAX: usize = FIRST_SESSION as usize - 1;
 
-/// The name of a client's host in the network.
+/// The name of a client's host in the network. Clients share two, since each host is stepped each millisecond, whether or not it has
+/// anything to do.
 pub fn host(number: u32) -> String {
-    format!("client-{number}")
+    format!("clients-{}", 1 + number % 2)
 }
 
 /// One client.

@@ -50,7 +50,7 @@ impl Fault for Disk {
     fn heal(&mut self, scene: &mut Scene<'_, '_>) {
         let Some(process) = scene.world.process(self.id) else { return };
         match self.wrong {
-            Wrong::Slow { .. } => process.machine.disks.slow_down(0),
+            Wrong::Slow { .. } => process.machine.disks.slow_down(scene.world.plan.sync_us_max),
             Wrong::Full { .. } => process.machine.disks.fill(false),
             Wrong::Failing { .. } => {}
         }

@@ -181,6 +181,8 @@ enum Moment {
     CheckpointSent,
     /// Something else is wrong already.
     Troubled,
+    /// The leader's disk has not synced what was written.
+    Unsynced,
 }
 
 /// Lets things go wrong when their time has come.
@@ -275,7 +277,7 @@ impl Injector {
         for process in &self.world.processes {
             process.machine.clocks.set_right();
             process.machine.disks.fill(false);
-            process.machine.disks.slow_down(0);
+            process.machine.disks.slow_down(self.world.plan.sync_us_max);
             process.machine.pause.resume();
         }
         self.lives.start_all();
@@ -296,7 +298,9 @@ impl Injector {
             here
         });
         let Some((kind, _)) = chosen.copied() else { return };
+        let cuts_power = matches!(kind, FaultKind::PowerCut | FaultKind::PowerCutAll);
         let moment = match self.random.below(8) {
+            _ if cuts_power && self.random.below(2) == 0 => Moment::Unsynced,
             0 => Moment::Elected,
             1 => Moment::Ordered,
             2 => Moment::CheckpointSent,
@@ -324,6 +328,10 @@ impl Injector {
             Moment::CheckpointSent => {
                 let scene = self.scene(sim, now_us);
                 scene.nodes().into_iter().any(|id| scene.lives.is_up(id) && scene.is_far_behind(id)) && late_us < 20_000
+            }
+            Moment::Unsynced => {
+                let scene = self.scene(sim, now_us);
+                scene.leader().is_some_and(|leader| scene.unsynced_bytes(leader) > 0)
             }
             Moment::Troubled => !self.open.is_empty() && late_us < 4_000,
         }

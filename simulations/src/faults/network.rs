@@ -1,6 +1,6 @@
 //! Links that are cut, both ways or one way, that flap, that hold everything back, or that are slow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use turmoil::Sim;
@@ -30,11 +30,15 @@ fn link(a: &str, b: &str) -> Way {
     (a.to_owned(), b.to_owned())
 }
 
+fn client_hosts(plan: &Plan) -> BTreeSet<String> {
+    (1..=plan.clients).map(client::host).collect()
+}
+
 impl Network {
     /// A whole one.
     pub fn new(plan: &Plan) -> Network {
         let nodes = (1..=plan.voters + plan.spares).map(name);
-        let hosts = nodes.chain((1..=plan.clients).map(client::host)).collect();
+        let hosts = nodes.chain(client_hosts(plan)).collect();
         Network {
             hosts,
             latency_us_max: plan.latency_us.1,
@@ -226,8 +230,8 @@ fn sides(scene: &mut Scene<'_, '_>) -> (Vec<String>, Vec<String>) {
     let mut left: Vec<String> = left.into_iter().map(name).collect();
     let mut right: Vec<String> = nodes.into_iter().map(name).collect();
     if scene.chance(30) {
-        for number in 1..=scene.world.plan.clients {
-            if scene.chance(50) { &mut left } else { &mut right }.push(client::host(number));
+        for host in client_hosts(&scene.world.plan) {
+            if scene.chance(50) { &mut left } else { &mut right }.push(host);
         }
     }
     (left, right)
