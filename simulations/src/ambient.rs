@@ -18,12 +18,17 @@ static SIMULATED: AtomicBool = AtomicBool::new(false);
 static ELAPSED_US: AtomicU64 = AtomicU64::new(0);
 static RANDOM: Mutex<SplitMix64> = Mutex::new(SplitMix64(0));
 
-/// From now on this process lives in simulated time, with random bytes from `seed`. For good: one process, one simulation.
+/// From now on this process lives in simulated time, with random bytes from `seed`. One process, one simulation.
 pub fn begin(seed: u64) {
     if let Ok(mut random) = RANDOM.lock() {
         *random = SplitMix64(seed);
     }
     SIMULATED.store(true, Ordering::SeqCst);
+}
+
+/// From now on the operating system's time and random bytes count again.
+pub fn end() {
+    SIMULATED.store(false, Ordering::SeqCst);
 }
 
 /// Simulated time has come so far, µs since the start.

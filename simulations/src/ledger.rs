@@ -1,16 +1,25 @@
-//! What all nodes have done to their states, entry by entry, as seen from outside of them; compared as it happens.
+//! What all nodes have done to their states, entry by entry, as seen from outside of them. The invariants that can be judged as it
+//! happens are.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeBounds;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use talon::{Content, ReadView, state_hash};
-use talon_core::Call;
+use talon_core::{Call, Request};
+use talon_history::Word;
 use talon_raft::environment::Observer;
 
 use crate::ambient::elapsed_us;
+use crate::invariants::{Finding, Invariant, Score, i01, i02, i09, i12};
+use crate::replay::Replay;
+use crate::truth::ClockErrors;
 
 /// At every so many entries the whole state is hashed on every node.
 const HASH_EVERY: u64 = 8;
+/// At every so many entries the model is kept, to compare states that come later with it.
+const KEEP_EVERY: u64 = 256;
 
 /// One committed entry.
 #[derive(Clone, Debug)]
@@ -41,13 +50,73 @@ pub enum CommittedContent {
     },
 }
 
-/// A rule that was broken.
-#[derive(Clone, Debug)]
-pub struct Broken {
-    /// The invariant, `I1` and so on.
-    pub invariant: &'static str,
-    /// What happened.
-    pub what: String,
+impl CommittedContent {
+    /// Whether it is the same, argument by argument.
+    pub fn is(&self, other: &CommittedContent) -> bool {
+        use CommittedContent::{Blank, Membership, Writes};
+        match (self, other) {
+            (Blank, Blank) => true,
+            (Membership(one), Membership(other)) => one == other,
+            (Writes { stamp_ms, seed, calls }, Writes { stamp_ms: other_ms, seed: other_seed, calls: other_calls }) => {
+                let same = |(one, other)| same_call(one, other);
+                let same_length = calls.len() == other_calls.len();
+                (stamp_ms, seed) == (other_ms, other_seed) && same_length && calls.iter().zip(other_calls).all(same)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn same_call(one: &Call, other: &Call) -> bool {
+    let same = |one: &Request, other: &Request| one.command.id == other.command.id && one.args == other.args;
+    match (one, other) {
+        (Call::One(one), Call::One(other)) => same(one, other),
+        (Call::Transaction(ones), Call::Transaction(others)) => {
+            ones.len() == others.len() && ones.iter().zip(others).all(|(one, other)| same(one, other))
+        }
+        _ => false,
+    }
+}
+
+/// The words of a command.
+struct Words<'a>(&'a Request);
+
+impl fmt::Display for Words<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0.command.facts.name.to_uppercase())?;
+        self.0.args.iter().try_for_each(|arg| write!(out, " {}", arg.escape_ascii()))
+    }
+}
+
+impl fmt::Display for CommittedContent {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CommittedContent::Blank => out.write_str("blank"),
+            CommittedContent::Membership(bytes) => write!(out, "membership {}", bytes.escape_ascii()),
+            CommittedContent::Writes { stamp_ms, calls, .. } if calls.is_empty() => write!(out, "tick to {stamp_ms}"),
+            CommittedContent::Writes { stamp_ms, calls, .. } => {
+                write!(out, "stamp {stamp_ms}: ")?;
+                for (place, call) in calls.iter().enumerate() {
+                    out.write_str(if place > 0 { " | " } else { "" })?;
+                    match call {
+                        Call::One(request) => Words(request).fmt(out)?,
+                        Call::Transaction(requests) => {
+                            out.write_str("MULTI")?;
+                            requests.iter().try_for_each(|request| write!(out, "; {}", Words(request)))?;
+                        }
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Display for Committed {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (node, at_us) = self.first;
+        write!(out, "term {}, first on node {node} at {:.6} s: {}", self.term, at_us as f64 / 1e6, self.content)
+    }
 }
 
 /// The ledger of one run.
@@ -65,18 +134,66 @@ pub struct Ledger {
     pub standing: BTreeMap<u64, (u64, u64)>,
     /// How often a state became a node's live one: at each start, and with each installed checkpoint.
     pub opened: BTreeMap<u64, u64>,
-    /// How often each invariant was checked.
-    pub checked: BTreeMap<&'static str, u64>,
-    /// What was violated.
-    pub broken: Vec<Broken>,
+    /// The index and the hash of the last state that was hashed on each node.
+    pub last_hashes: BTreeMap<u64, (u64, String)>,
+    /// How wrong the machines' clocks were.
+    pub clock_errors: ClockErrors,
+    /// What was judged so far.
+    pub score: Score,
+    /// The model behind the last entry.
+    replay: Replay,
+    /// The model at some places before.
+    kept: BTreeMap<u64, Replay>,
+    /// Why the model cannot go on.
+    stuck: bool,
+    hash_all: bool,
 }
 
 impl Ledger {
-    fn check(&mut self, invariant: &'static str, holds: bool, what: impl FnOnce() -> String) {
-        *self.checked.entry(invariant).or_default() += 1;
-        if !holds && self.broken.len() < 100 {
-            self.broken.push(Broken { invariant, what: what() });
-        }
+    /// From now on the state is hashed wherever a node's batch ends.
+    pub fn hash_all(&mut self) {
+        self.hash_all = true;
+    }
+
+    /// Who votes, and who else is a member, by the last membership that was committed.
+    pub fn members(&self) -> (Vec<u64>, Vec<u64>) {
+        let bytes = self.entries.values().rev().find_map(|entry| match &entry.content {
+            CommittedContent::Membership(bytes) => Some(bytes),
+            _ => None,
+        });
+        let numbers = |stored: &serde_json::Value| -> (Vec<u64>, Vec<u64>) {
+            let membership = &stored["membership"];
+            let configs = membership["configs"].as_array();
+            let voters = configs.into_iter().flatten().filter_map(serde_json::Value::as_array).flatten();
+            let mut voters: Vec<u64> = voters.filter_map(serde_json::Value::as_u64).collect();
+            voters.sort_unstable();
+            voters.dedup();
+            let nodes = membership["nodes"].as_object();
+            let nodes = nodes.into_iter().flat_map(|nodes| nodes.keys()).filter_map(|id| id.parse().ok()).collect();
+            (voters, nodes)
+        };
+        bytes
+            .and_then(|bytes| serde_json::from_slice(bytes).ok())
+            .map_or_else(Default::default, |stored| numbers(&stored))
+    }
+
+    /// The entries of some indexes, one a line.
+    pub fn lines(&self, indexes: impl RangeBounds<u64>) -> Vec<String> {
+        self.entries.range(indexes).map(|(index, entry)| format!("entry {index}: {entry}")).collect()
+    }
+
+    /// The entries that were first applied in a span of simulated time, µs, and name one of these keys, one a line.
+    pub fn lines_about(&self, times_us: impl RangeBounds<u64>, keys: &[&Word]) -> Vec<String> {
+        let names = |request: &Request| request.args.iter().any(|arg| keys.iter().any(|key| arg.starts_with(key)));
+        let about = |content: &CommittedContent| match content {
+            CommittedContent::Writes { calls, .. } => calls.iter().any(|call| match call {
+                Call::One(request) => names(request),
+                Call::Transaction(requests) => requests.iter().any(names),
+            }),
+            CommittedContent::Blank | CommittedContent::Membership(_) => true,
+        };
+        let shown = self.entries.iter().filter(|(_, entry)| times_us.contains(&entry.first.1) && about(&entry.content));
+        shown.map(|(index, entry)| format!("entry {index}: {entry}")).collect()
     }
 
     fn take(&mut self, node: u64, entry: &talon::Entry<'_>) {
@@ -91,55 +208,71 @@ impl Ledger {
             },
         };
         let index = entry.index;
+        let committed = Committed { term, content, first: (node, elapsed_us()) };
         match self.entries.get(&index) {
             None => {
-                let first = (node, elapsed_us());
-                self.entries.insert(index, Committed { term, content, first });
+                self.follow(index, &committed);
+                self.entries.insert(index, committed);
             }
-            Some(known) => {
-                let same = known.term == term && format!("{:?}", known.content) == format!("{content:?}");
-                let (known, first) = (format!("{:?} of term {}", known.content, known.term), known.first.0);
-                self.check("I12", same, || {
-                    format!(
-                        "entry {index} was {known} on node {first}, and is {content:?} of term {term} on node {node}"
-                    )
-                });
-            }
+            Some(known) => i12::same_entry(&mut self.score, index, known, &committed),
         }
+    }
+
+    /// The model goes along.
+    fn follow(&mut self, index: u64, entry: &Committed) {
+        if self.stuck {
+            return;
+        }
+        if let Err(what) = self.replay.step(index, entry) {
+            self.stuck = true;
+            self.score.violate(Finding::at(Invariant::I3, index, what));
+        } else if index.is_multiple_of(KEEP_EVERY) {
+            self.kept.insert(index, self.replay.clone());
+        }
+    }
+
+    /// The model behind an entry, if it has come so far.
+    fn model_at(&self, index: u64) -> Option<Replay> {
+        if self.stuck || self.replay.index()? < index {
+            return None;
+        }
+        let (from, mut replay) = match self.kept.range(..=index).next_back() {
+            Some((kept, replay)) => (kept + 1, replay.clone()),
+            None => (0, Replay::default()),
+        };
+        for (index, entry) in self.entries.range(from..=index) {
+            replay.step(*index, entry).ok()?;
+        }
+        Some(replay)
     }
 
     fn stand(&mut self, node: u64, view: &ReadView, anew: bool) {
         let (index, clock_ms) = (view.index(), view.clock_ms());
-        if index == 0 {
+        if view.applied().is_nothing() {
             self.standing.insert(node, (0, 0));
             return;
         }
-        if let Some((before, before_ms)) = self.standing.get(&node).copied().filter(|_| !anew) {
-            self.check("I2", clock_ms >= before_ms && index >= before, || {
-                format!("on node {node}, T went from {before_ms} at {before} to {clock_ms} at {index}")
-            });
+        let before = self.standing.insert(node, (index, clock_ms)).filter(|_| !anew);
+        i02::stands(&mut self.score, &mut self.clocks, node, before, (index, clock_ms));
+        if !anew && !self.hash_all && !index.is_multiple_of(HASH_EVERY) {
+            return;
         }
-        self.standing.insert(node, (index, clock_ms));
-        let known_ms = *self.clocks.entry(index).or_insert(clock_ms);
-        self.check("I2", known_ms == clock_ms, || {
-            format!("T at {index} is {clock_ms} on node {node}, and was {known_ms} on another one")
-        });
-        let below = self.clocks.range(..index).next_back().map(|(index, clock_ms)| (*index, *clock_ms));
-        self.check("I2", below.is_none_or(|(_, below_ms)| below_ms <= clock_ms), || {
-            format!("T at {index} is {clock_ms}, below what it was before: {below:?}")
-        });
-        if anew || index.is_multiple_of(HASH_EVERY) {
-            let hash = match state_hash(view) {
-                Ok(hash) => hash.digest,
-                Err(fault) => {
-                    self.check("I1", false, || format!("the state of node {node} cannot be read: {fault}"));
-                    return;
-                }
-            };
-            let (first, known) = self.hashes.entry(index).or_insert_with(|| (node, hash.clone())).clone();
-            self.check("I1", known == hash, || {
-                format!("the state at {index} differs: {known} on node {first}, {hash} on node {node}")
-            });
+        let hash = match state_hash(view) {
+            Ok(hash) => hash.digest,
+            Err(fault) => {
+                let what = format!("the state of node {node} cannot be read: {fault}");
+                return self.score.violate(Finding::at(Invariant::I1, index, what));
+            }
+        };
+        self.last_hashes.insert(node, (index, hash.clone()));
+        let first = !self.hashes.contains_key(&index);
+        i01::hashed(&mut self.score, &mut self.hashes, node, index, hash);
+        // Who comes later has the same hash, or breaks I1.
+        if first || anew {
+            let at_once = (self.replay.index() == Some(index) && !self.stuck).then(|| self.replay.clone());
+            if let Some(model) = at_once.or_else(|| self.model_at(index)) {
+                i09::same_rows(&mut self.score, node, view, &model);
+            }
         }
     }
 }
@@ -183,10 +316,7 @@ impl Observer for Watching {
     }
 
     fn leads(&self, term: u64) {
-        let mut ledger = self.ledger.open();
-        let known = *ledger.leaders.entry(term).or_insert(self.node);
-        let node = self.node;
-        ledger
-            .check("I12", known == node, || format!("term {term} was led by node {known}, and is led by node {node}"));
+        let ledger = &mut *self.ledger.open();
+        i12::leads(&mut ledger.score, &mut ledger.leaders, term, self.node);
     }
 }

@@ -16,17 +16,21 @@ use crate::plan::Plan;
 use crate::report::Report;
 use crate::trace::Trace;
 use crate::world::World;
-use crate::{client, workloads};
+use crate::{client, verdict, workloads};
 
 /// How much may be under way in one direction of a connection, messages.
 const TCP_MESSAGES_MAX: usize = 16_384;
+/// How long clients have to finish what they are doing, and nodes to come to rest, at the end.
+const REST_MIN: Duration = Duration::from_secs(3);
+/// How long that may take at most.
+const REST_MAX: Duration = Duration::from_secs(6);
 
-/// Carries a plan out. What nodes keep as plain files goes into `folder`, which must be empty; pictures of violations into `pictures`.
+/// Carries a plan out. What nodes keep as plain files goes into `folder`, which must be empty; what shows a violation into `out`, if given.
 /// Simulated time must have begun ([`ambient::begin`]).
 ///
 /// # Errors
 /// If the simulation itself fails.
-pub fn run(plan: Plan, folder: &Path, trace: &Trace) -> Result<Report, Box<dyn std::error::Error>> {
+pub fn run(plan: Plan, folder: &Path, out: Option<&Path>, trace: &Trace) -> Result<Report, Box<dyn std::error::Error>> {
     if let Some(bug) = plan.bug() {
         talon_core::planted::plant(bug);
     }
@@ -85,40 +89,18 @@ pub fn run(plan: Plan, folder: &Path, trace: &Trace) -> Result<Report, Box<dyn s
         sim.step()?;
         ambient::advance_to(sim.elapsed().as_micros() as u64);
         injector.step(&mut sim);
+        world.watch();
     }
     world.end();
-    let history = world.history();
-    let ledger = world.ledger.open();
-    for operation in history.operations() {
-        trace.add(operation.to_string().as_bytes());
+    // Nobody asks any more: what is under way ends, and then all stand at one place.
+    let rest_until = end + REST_MAX;
+    while sim.elapsed() < rest_until
+        && (sim.elapsed() < end + REST_MIN || verdict::settled(&world).difference().is_some())
+    {
+        sim.step()?;
+        ambient::advance_to(sim.elapsed().as_micros() as u64);
+        injector.step(&mut sim);
     }
-    let count = |wanted: fn(&talon_history::Outcome) -> bool| {
-        history.operations().iter().filter(|operation| wanted(&operation.outcome)).count() as u64
-    };
-    Ok(Report {
-        plan: world.plan.clone(),
-        trace: format!("{:016x}", trace.hash()),
-        events: trace.events(),
-        simulated_ms: sim.elapsed().as_millis() as u64,
-        operations: [
-            count(|outcome| matches!(outcome, talon_history::Outcome::Reply(_))),
-            count(|outcome| matches!(outcome, talon_history::Outcome::Refused(_))),
-            count(|outcome| matches!(outcome, talon_history::Outcome::Unknown(_))),
-        ],
-        entries: ledger.entries.len() as u64,
-        leaders: ledger.leaders.len() as u64,
-        faults: injector.counts(),
-        checked: ledger.checked.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
-        undecided: 0,
-        violations: ledger
-            .broken
-            .iter()
-            .map(|broken| crate::report::Violation {
-                invariant: broken.invariant.to_owned(),
-                what: broken.what.clone(),
-                operations: Vec::new(),
-                picture: None,
-            })
-            .collect(),
-    })
+    let settled = verdict::settled(&world);
+    Ok(verdict::conclude(&world, trace, &settled, injector.counts(), out)?)
 }

@@ -6,9 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use talon_core::Database;
 use talon_history::History;
 
+use crate::ambient::elapsed_us;
 use crate::host::Process;
 use crate::ledger::SharedLedger;
 use crate::plan::Plan;
+
+/// How long before the end every state is hashed, s: what a node stands at in the end is to be among them.
+const HASH_ALL_S: u64 = 12;
 
 /// A run under way.
 pub struct World {
@@ -41,6 +45,16 @@ impl World {
     /// What the clients did.
     pub fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Called after each tick: takes down what the judges need to know of true time.
+    pub fn watch(&self) {
+        let now_us = elapsed_us();
+        let ledger = &mut *self.ledger.open();
+        ledger.clock_errors.watch(self, now_us);
+        if now_us >= self.plan.duration_s.saturating_sub(HASH_ALL_S) * 1_000_000 {
+            ledger.hash_all();
+        }
     }
 
     /// The node with this number.

@@ -68,6 +68,11 @@ impl MachineClocks {
         drifts || self.wrong_ms().abs() > 50
     }
 
+    /// What the monotonic clock shows, ms.
+    pub fn monotonic_ms(&self) -> u64 {
+        lock(&self.state).monotonic_us(elapsed_us()) / 1000
+    }
+
     fn wall(&self) -> i64 {
         let state = lock(&self.state);
         (state.monotonic_us(elapsed_us()) / 1000) as i64 + state.wall_ms
