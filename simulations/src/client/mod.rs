@@ -180,7 +180,7 @@ impl Client {
     /// A read of the session, by any node that is not behind it.
     pub async fn read_in_session(&mut self, action: &Action) {
         for _ in 0..SESSION_READS_MAX {
-            let node = self.anyone();
+            let node = self.replica();
             if self.read_on(node, action.clone()).await.1 {
                 return;
             }
@@ -217,6 +217,15 @@ impl Client {
         match running.len() as u64 {
             0 => 1 + self.random.below(self.world.plan.voters),
             count => running[self.random.below(count) as usize],
+        }
+    }
+
+    /// A node to read from: a member of the cluster, and now and then another one that runs. That one cannot answer, and says so late.
+    pub fn replica(&mut self) -> u64 {
+        let members = self.world.members();
+        match self.random.below(50) {
+            0 => self.anyone(),
+            _ => members[self.random.below(members.len() as u64) as usize],
         }
     }
 

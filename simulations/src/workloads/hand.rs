@@ -130,7 +130,7 @@ impl Hand {
 
     /// Reads from any node, whatever state it is in; in a session, from one that is not behind it.
     pub(super) async fn look(&mut self, read: Action) {
-        let node = self.client.anyone();
+        let node = self.client.replica();
         self.client.read_on(node, read).await;
     }
 
@@ -164,8 +164,7 @@ impl Hand {
                 }
             }
         }
-        let nodes: Vec<u64> = self.world.processes.iter().map(|process| process.id).collect();
-        for node in nodes {
+        for node in self.world.members() {
             for (_, read) in reads.iter().filter(|(generation, _)| generation + LAST_GENERATIONS >= last) {
                 if self.client.read_on(node, read.clone()).await.0.reply().is_none() {
                     break;
