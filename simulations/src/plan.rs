@@ -118,6 +118,9 @@ impl Plan {
                 plan.faults.push((kind, 1 + below(4) as u32));
             }
         }
+        if plan.faults.iter().any(|(kind, _)| *kind == FaultKind::FarBehind) {
+            plan.keep_little_log();
+        }
         if kinds > 0 && below(5) == 0 {
             plan.let_clocks_be_wrong();
         }
@@ -147,10 +150,15 @@ impl Plan {
         plan.wrong_clocks.clear();
         match name {
             "wrong-clocks" => plan.let_clocks_be_wrong(),
-            "far-behind" => (plan.log_bytes_before_checkpoint, plan.log_bytes_max) = (8 << 10, 16 << 10),
+            "far-behind" => plan.keep_little_log(),
             _ => {}
         }
         Some(plan)
+    }
+
+    /// So little that whoever is away for seconds needs a checkpoint.
+    fn keep_little_log(&mut self) {
+        (self.log_bytes_before_checkpoint, self.log_bytes_max) = (8 << 10, 16 << 10);
     }
 
     /// Of a minority of the voters: with a majority's clocks wrong, nobody could tell.

@@ -69,7 +69,11 @@ impl Fault for Behind {
 /// A node that does not lead stays away until the log it needs is gone.
 pub fn far_behind(scene: &mut Scene<'_, '_>) -> Option<Box<dyn Fault>> {
     let leader = scene.leader()?;
-    let others: Vec<u64> = scene.nodes().into_iter().filter(|id| *id != leader && scene.lives.is_up(*id)).collect();
+    if scene.lives.down() > 0 {
+        // With two away, three nodes would write nothing more.
+        return None;
+    }
+    let others: Vec<u64> = scene.nodes().into_iter().filter(|id| *id != leader).collect();
     let id = scene.one_of(&others)?;
     let loss = if scene.chance(50) { PowerLoss::Machine } else { PowerLoss::Process };
     scene.end(id, loss, UNTIL_SAID);
