@@ -180,7 +180,7 @@ impl Client {
     /// A read of the session, by any node that is not behind it.
     pub async fn read_in_session(&mut self, action: &Action) {
         for _ in 0..SESSION_READS_MAX {
-            let node = self.replica();
+            let node = self.someone();
             if self.read_on(node, action.clone()).await.1 {
                 return;
             }
@@ -210,23 +210,19 @@ impl Client {
         outcome
     }
 
-    /// Any node that runs.
-    pub fn anyone(&mut self) -> u64 {
-        let running: Vec<u64> =
-            self.world.processes.iter().filter(|process| process.node().is_some()).map(|process| process.id).collect();
-        match running.len() as u64 {
-            0 => 1 + self.random.below(self.world.plan.voters),
-            count => running[self.random.below(count) as usize],
-        }
-    }
-
-    /// A node to read from: a member of the cluster, and now and then another one that runs. That one cannot answer, and says so late.
-    pub fn replica(&mut self) -> u64 {
+    /// A node to ask: a member of the cluster that runs, and now and then any that runs. Who is no member cannot answer reads, and says so late.
+    pub fn someone(&mut self) -> u64 {
         let members = self.world.members();
-        match self.random.below(50) {
-            0 => self.anyone(),
-            _ => members[self.random.below(members.len() as u64) as usize],
-        }
+        let any = self.random.below(50) == 0;
+        let running: Vec<u64> = self
+            .world
+            .processes
+            .iter()
+            .filter(|process| process.node().is_some() && (any || members.contains(&process.id)))
+            .map(|process| process.id)
+            .collect();
+        let among = if running.is_empty() { members } else { running };
+        among[self.random.below(among.len() as u64) as usize]
     }
 
     /// Waits a little.
@@ -256,7 +252,7 @@ impl Client {
         }
         let mut why = String::new();
         for _ in 0..ROLES_MAX {
-            let node = self.named.take().unwrap_or_else(|| self.anyone());
+            let node = self.named.take().unwrap_or_else(|| self.someone());
             let role = match self.open(node, b"ROLE").await {
                 Ok((connection, Value::Array(role))) => match role.first() {
                     Some(Value::Bulk(name)) if &name[..] == b"master" => {

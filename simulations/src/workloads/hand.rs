@@ -130,7 +130,7 @@ impl Hand {
 
     /// Reads from any node, whatever state it is in; in a session, from one that is not behind it.
     pub(super) async fn look(&mut self, read: Action) {
-        let node = self.client.replica();
+        let node = self.client.someone();
         self.client.read_on(node, read).await;
     }
 

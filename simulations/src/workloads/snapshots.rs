@@ -35,7 +35,7 @@ pub(super) async fn step(hand: &mut Hand) {
             let linearizable = hand.chance(50);
             let node = match hand.world.leader().filter(|_| linearizable) {
                 Some(leader) => leader,
-                None => hand.client.replica(),
+                None => hand.client.someone(),
             };
             let apart = Duration::from_millis(hand.random.below(120));
             hand.client.read_snapshot(node, reads, linearizable, apart).await;
