@@ -77,6 +77,13 @@ pub enum Denied {
     },
     /// Not carried out: too much is waiting already.
     Busy,
+    /// Not carried out: there is too little room on the disk. Reads go on, and writes do when there is room again.
+    DiskFull {
+        /// How much is free, bytes.
+        free_bytes: u64,
+        /// How much has to be (`disk_reserve_bytes`).
+        reserve_bytes: u64,
+    },
     /// The node is going down.
     ShuttingDown,
     /// The node met a storage fault and stops.

@@ -68,6 +68,14 @@ impl Database for Node {
                 continue;
             }
             let (write, wide) = (call.is_write(), is_wide_read(&call));
+            if write
+                && leading
+                && let Some(denied) = inner.disk.denial()
+            {
+                outcomes.append(&mut carry_out(inner, std::mem::take(&mut run), consistency, deadline_ms).await);
+                outcomes.push(Err(denied));
+                continue;
+            }
             // On the leader, reads between writes ride along with them; elsewhere reads are answered and writes are not.
             let split = (write && (run.wide || run.size_bytes + size_bytes > RUN_BYTES_MAX))
                 || (wide && run.writes)
@@ -336,8 +344,10 @@ async fn snapshot_view(inner: &Inner, deadline_ms: u64) -> Result<Arc<ReadView>,
         wait_or_deny(inner, deadline_ms, Denied::Loading).await?;
     }
     let leads = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
-    let (behind_ms, bound_ms) =
-        (inner.watch_over.heard.age_ms(inner.time.monotonic_ms()), inner.settings.replica_staleness_ms_max);
+    let now_ms = inner.time.monotonic_ms();
+    // A leader whose entries this node has no room for is heard, and still leaves it behind.
+    let behind_ms = inner.watch_over.heard.age_ms(now_ms).max(inner.disk.behind_ms(now_ms));
+    let bound_ms = inner.settings.replica_staleness_ms_max;
     if !leads && bound_ms > 0 && behind_ms > bound_ms {
         return Err(Denied::Stale { behind_ms, bound_ms });
     }

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
@@ -18,6 +19,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::clock::{Clocks, SystemClocks};
 use crate::log::{DiskFiles, Files};
+
+/// After a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// All of it.
 #[derive(Clone)]
@@ -89,6 +93,10 @@ impl Sockets for SystemSockets {
                     let _ = stream.set_nodelay(true);
                     Box::new(stream) as Box<dyn Stream>
                 });
+                if accepted.is_err() {
+                    // No file handles left, say: whoever serves asks again at once, and would spin.
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
                 Some((accepted, listener))
             });
             Ok(connections.boxed())
@@ -109,6 +117,14 @@ pub trait Disks: Send + Sync + 'static {
     /// # Errors
     /// If what is there cannot be read, or is damaged.
     fn open_engine(&self, folder: &Path, memory_bytes: usize) -> Result<Arc<dyn Engine>, StorageError>;
+
+    /// How many bytes can still be written below this folder. A simulated disk has room unless it says otherwise.
+    ///
+    /// # Errors
+    /// The operating system's.
+    fn free_bytes(&self, _folder: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
 }
 
 /// The file system, and RocksDB on it.
@@ -124,6 +140,12 @@ impl Disks for SystemDisks {
         let defaults = RocksSettings::default();
         let cache_bytes = memory_bytes.saturating_sub(2 * defaults.memtable_bytes).max(8 << 20);
         Ok(Arc::new(RocksEngine::open(folder, &RocksSettings { cache_bytes, ..defaults })?))
+    }
+
+    fn free_bytes(&self, folder: &Path) -> io::Result<u64> {
+        let room = nix::sys::statvfs::statvfs(folder)?;
+        // What is kept for root is not counted: a server does not run as root.
+        Ok((room.blocks_available() as u64).saturating_mul(room.fragment_size() as u64))
     }
 }
 

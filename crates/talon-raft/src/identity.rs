@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// The format this build writes; it reads up to this one.
-const FORMAT_VERSION: u32 = 1;
+/// The format this build writes; it reads up to this one. The first one had no checksum.
+const FORMAT_VERSION: u32 = 2;
 
 /// The file's content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,17 @@ pub struct Identity {
     /// It came with an empty folder to a cluster that existed already. Until it holds what that cluster had committed, its vote
     /// could elect a leader without that: it may have been a voter that lost its disk.
     pub joining: bool,
+    /// CRC32C over the fields above. A flipped bit in the cluster's name would leave the node waiting for a cluster that is not
+    /// there, and one in `joining` would let it vote too soon.
+    #[serde(default)]
+    pub checksum: u32,
+}
+
+impl Identity {
+    fn computed_checksum(&self) -> u32 {
+        let Identity { format_version, node_id, cluster_id, joining, checksum: _ } = self;
+        crc32c::crc32c(format!("{format_version} {node_id} {cluster_id} {joining}").as_bytes())
+    }
 }
 
 /// The node's folder: locked while the process lives.
@@ -106,6 +117,10 @@ impl Home {
         if identity.format_version > FORMAT_VERSION {
             return Err(damaged(format!("version {} is newer than {FORMAT_VERSION}", identity.format_version)));
         }
+        // No single flipped bit makes a 1 of a 2.
+        if identity.format_version == 0 || (identity.format_version > 1 && identity.checksum != identity.computed_checksum()) {
+            return Err(damaged("its checksum does not match".to_owned()));
+        }
         if identity.node_id != node_id {
             return Err(HomeError::OtherNode {
                 folder: self.folder.clone(),
@@ -118,7 +133,14 @@ impl Home {
 
     /// Stores the identity durably.
     pub fn save(&self, node_id: u64, cluster_id: &str, joining: bool) -> Result<Identity, HomeError> {
-        let identity = Identity { format_version: FORMAT_VERSION, node_id, cluster_id: cluster_id.to_owned(), joining };
+        let mut identity = Identity {
+            format_version: FORMAT_VERSION,
+            node_id,
+            cluster_id: cluster_id.to_owned(),
+            joining,
+            checksum: 0,
+        };
+        identity.checksum = identity.computed_checksum();
         let text = serde_json::to_vec_pretty(&identity)
             .map_err(|error| HomeError::Damaged { path: self.identity_path(), reason: error.to_string() })?;
         write_durably(&self.identity_path(), &text)
@@ -149,7 +171,19 @@ mod tests {
         assert!(matches!(Home::open(folder.path()), Err(HomeError::InUse(_))));
         assert_eq!(home.identity(1)?, None);
         let saved = home.save(1, "abc", true)?;
-        assert_eq!(home.identity(1)?, Some(saved));
+        assert_eq!(home.identity(1)?, Some(saved.clone()));
+        let whole = fs::read(home.identity_path())?;
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(home.identity_path(), &flipped)?;
+            // White space may turn into other white space.
+            match home.identity(1) {
+                Ok(read) => assert_eq!(read.as_ref(), Some(&saved), "bit {bit}"),
+                Err(error) => assert!(error.to_string().contains("identity.json"), "bit {bit}: {error}"),
+            }
+        }
+        fs::write(home.identity_path(), &whole)?;
         assert!(matches!(home.identity(2), Err(HomeError::OtherNode { found: 1, expected: 2, .. })));
         drop(home);
         assert!(Home::open(folder.path()).is_ok());

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 
 use crate::environment::{Environment, Sockets};
+use crate::disk::DiskRoom;
 use crate::identity::{Home, HomeError, Identity};
 use crate::leadership::{Heard, Leadership};
 use crate::lease::LeaseGuard;
@@ -29,7 +30,7 @@ use crate::state::{Raft, StateMachine, Stores};
 use crate::timekeeper::Timekeeper;
 use crate::transport::{Cut, Gate, Link, MESSAGE_BYTES_MAX, Network, RaftService, Received};
 use crate::types::NodeAddress;
-use crate::{upkeep, watcher};
+use crate::{disk, upkeep, watcher};
 
 /// How long a stream with unanswered requests may be silent, ms.
 const SILENCE_MS_MAX: u64 = 5_000;
@@ -108,6 +109,8 @@ pub(crate) struct Inner {
     pub voter_sets: Mutex<Vec<Vec<u64>>>,
     pub watch_over: Arc<WatchOver>,
     pub fault: watch::Receiver<Option<String>>,
+    /// Room on the disk.
+    pub disk: Arc<DiskRoom>,
     pub environment: Environment,
 }
 
@@ -129,6 +132,7 @@ pub(crate) struct WatchOver {
     time: Arc<Timekeeper>,
     link: std::sync::OnceLock<Arc<Link>>,
     pub heard: Heard,
+    disk: Arc<DiskRoom>,
     /// It may have been a voter that lost its disk: no votes until it holds what the cluster had committed.
     pub joining: AtomicBool,
     /// A restarted voter may have acknowledged a leader just before: no votes until that lease is over, monotonic ms.
@@ -171,6 +175,14 @@ impl Gate for WatchOver {
             return Some("this node has not caught up with the cluster it joined");
         }
         (self.time.monotonic_ms() < self.quiet_until_ms).then_some("this node has just been restarted")
+    }
+
+    fn takes_entries(&self) -> bool {
+        self.disk.takes_entries(self.time.monotonic_ms())
+    }
+
+    fn disk_is_low(&self) -> bool {
+        self.disk.is_low()
     }
 
     fn heard(&self, received: Received) {
@@ -254,7 +266,9 @@ impl Node {
         refuse_clock_jump(&settings, &stores, time.wall_ms())?;
 
         let now_ms = time.monotonic_ms();
+        let disk = Arc::new(DiskRoom::new(settings.disk_reserve_bytes));
         let watch_over = Arc::new(WatchOver {
+            disk: disk.clone(),
             node_id: settings.node_id,
             time: time.clone(),
             link: std::sync::OnceLock::from(link.clone()),
@@ -297,6 +311,7 @@ impl Node {
             voter_sets: Mutex::default(),
             watch_over,
             fault,
+            disk,
             environment,
         });
         spawn(&ending, watcher::run(inner.clone(), leadership_known, status_known));
@@ -305,6 +320,8 @@ impl Node {
         spawn(&ending, upkeep::bound_the_log(inner.clone()));
         spawn(&ending, upkeep::give_up_lost_calls(inner.clone()));
         spawn(&ending, upkeep::mind_the_clock(inner.clone()));
+        spawn(&ending, disk::watch(inner.clone()));
+        spawn(&ending, disk::hand_over_when_full(inner.clone(), network.clone()));
         let proposing = inner.clone();
         spawn(&ending, async move {
             let (leadership, status) = (proposing.leadership.clone(), proposing.status.clone());
@@ -389,9 +406,12 @@ async fn fits(mut log: LogStore, stores: &Stores) -> Result<bool, StartError> {
         && (applied.is_nothing() || applied.index < purged.index)
     {
         return Err(StartError::Mismatch(format!(
-            "the log begins behind index {}, but the state ends at {}: the state folder is not the one that belongs to \
-             this log. Restore it, or remove the whole data folder and let this node get its data from the others",
-            purged.index, applied.index
+            "the log begins behind index {}, but the state ends at {}: either the file {} has lost its end, or the state \
+             folder is not the one that belongs to this log. Restore it, or remove the whole data folder and let this node \
+             get its data from the others",
+            purged.index,
+            applied.index,
+            stores.manifest().display()
         )));
     }
     Ok(vote.is_some() || log_state.last_log_id.is_some())

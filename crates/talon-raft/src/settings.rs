@@ -47,6 +47,8 @@ pub struct Settings {
     pub log_bytes_before_checkpoint: u64,
     /// How much log is kept for followers that lag, bytes; beyond it they get a checkpoint.
     pub log_bytes_max: u64,
+    /// With less than so much free on the disk, the node takes no writes and no entries, bytes; 0 = it never refuses.
+    pub disk_reserve_bytes: u64,
 }
 
 impl Settings {
@@ -71,6 +73,7 @@ impl Settings {
             log_segment_bytes: 64 << 20,
             log_bytes_before_checkpoint: 256 << 20,
             log_bytes_max: 2 << 30,
+            disk_reserve_bytes: 256 << 20,
         }
     }
 }

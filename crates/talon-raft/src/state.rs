@@ -22,8 +22,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
 
 use crate::checkpoint::{Checkpoint, Transfers, remove_folder};
 use crate::environment::{Disks, Environment, Observer, Workers};
-use crate::identity::write_durably;
 use crate::pending::{Pending, Ticket};
+use crate::pointer;
 use crate::types::{Applied, Entry, LogId, NodeAddress, Payload, StoredMembership, TypeConfig, log_id};
 
 /// How much is applied in one storage batch, bytes of entries.
@@ -52,6 +52,8 @@ pub struct Stores {
     /// Where work is done that blocks.
     pub workers: Workers,
     observer: Option<Arc<dyn Observer>>,
+    /// The file that said, before it was opened, what belongs to the state.
+    manifest: PathBuf,
     live: RwLock<Arc<Live>>,
     checkpoint: Mutex<Option<Checkpoint>>,
     /// Held while a checkpoint is made or installed: two at once would take each other's files away, and one of a state that has been
@@ -82,21 +84,10 @@ impl Stores {
     ) -> Result<Stores, Fault> {
         let io = |error: io::Error| Fault(format!("{}: {error}", folder.display()));
         fs::create_dir_all(folder).map_err(io)?;
-        let pointer = folder.join("CURRENT");
-        let current = match fs::read_to_string(&pointer) {
-            Ok(name) => name.trim().to_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if folder.join("live-1").exists() {
-                    return Err(Fault(format!("{} has data but no file CURRENT: it was damaged", folder.display())));
-                }
-                let name = "live-1".to_owned();
-                write_durably(&pointer, name.as_bytes()).map_err(io)?;
-                name
-            }
-            Err(error) => return Err(io(error)),
-        };
+        let current = pointer::read_or_begin(folder)?;
         let transfers = Arc::new(Transfers::default());
         let checkpoint = tidy_up(folder, &current, &transfers).map_err(io)?;
+        let manifest = manifest(&folder.join(&current));
         let live = open_live(folder.join(&current), memory_bytes, &*environment.disks)?;
         let stores = Stores {
             folder: folder.to_owned(),
@@ -104,6 +95,7 @@ impl Stores {
             disks: environment.disks.clone(),
             workers: environment.workers,
             observer: environment.observer.clone(),
+            manifest,
             live: RwLock::new(Arc::new(live)),
             checkpoint: Mutex::new(checkpoint),
             changing: Mutex::default(),
@@ -122,6 +114,11 @@ impl Stores {
     /// The live state.
     pub fn live(&self) -> Arc<Live> {
         self.live.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The file that said, when this node started, what belongs to the state; for a message.
+    pub fn manifest(&self) -> &Path {
+        &self.manifest
     }
 
     /// The newest consistent view of it.
@@ -268,17 +265,19 @@ impl Stores {
         if folder.exists() {
             fs::remove_dir_all(&folder).map_err(io)?;
         }
-        fs::rename(received.folder(), &folder).map_err(io)?;
+        let source = received.folder();
+        fs::rename(&source, &folder).map_err(io)?;
         sync_folder()?;
         let live = open_live(folder, self.memory_bytes, &*self.disks)?;
         // What was made of the old state is older than what is installed, and the log behind it will be gone: after a kill, too, it must not
         // be taken for the newest. If nobody is being sent it, it goes now; else when the transfer is over, under a name that says nothing.
-        let outdated = self.checkpoint().take();
+        // What is installed may be that very checkpoint, where the state lost its end and is behind it.
+        let outdated = self.checkpoint().take().filter(|checkpoint| checkpoint.folder() != source);
         if let Some(checkpoint) = outdated {
             checkpoint.withdraw().map_err(io)?;
         }
         if !is_planted(Bug::LosePositionOnInstall) {
-            write_durably(&self.folder.join("CURRENT"), name.as_bytes()).map_err(io)?;
+            pointer::write(&self.folder, &name).map_err(io)?;
         }
         let old = std::mem::replace(&mut *self.live.write().unwrap_or_else(PoisonError::into_inner), Arc::new(live));
         let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
@@ -390,6 +389,12 @@ fn tidy_up(folder: &Path, current: &str, transfers: &Arc<Transfers>) -> io::Resu
         }
     }
     Ok(newest.map(|(index, path)| Checkpoint::new(path, index, transfers.clone())))
+}
+
+/// The MANIFEST of a RocksDB folder; the folder itself if there is none yet.
+fn manifest(folder: &Path) -> PathBuf {
+    let current = fs::read_to_string(folder.join("CURRENT")).unwrap_or_default();
+    folder.join(current.trim_end())
 }
 
 fn open_live(folder: PathBuf, memory_bytes: usize, disks: &dyn Disks) -> Result<Live, Fault> {

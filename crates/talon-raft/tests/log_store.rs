@@ -289,3 +289,53 @@ async fn a_value_that_looks_like_a_group_is_only_a_value() {
         assert!(store.first_and_last().unwrap().1 >= 20);
     }
 }
+
+/// A log of a process that was killed: the machine goes on, and what the process wrote is there.
+async fn killed_log() -> MemoryFiles {
+    let files = MemoryFiles::new();
+    let store = open(&files, LogSettings { segment_bytes: 64 << 10, ..SMALL }).unwrap();
+    for index in 1..=5 {
+        append(&store, entries(1, index..=index, 100)).await.unwrap();
+    }
+    files.restart(Survivors::All)
+}
+
+#[tokio::test]
+async fn a_synced_last_group_that_goes_bad_is_damage_not_a_torn_write() {
+    let files = killed_log().await;
+    let bytes = files.bytes(&segment(1)).unwrap();
+    let written = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let last_group = bytes[..written].windows(4).rposition(|at| at == b"\xA7TGr").unwrap();
+    let mut harmed = vec![("cut short".to_owned(), bytes[..last_group].to_vec())];
+    for at in (last_group..written).step_by(3) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 4;
+        harmed.push((format!("byte {at} flipped"), flipped));
+        let mut zeroed = bytes.clone();
+        zeroed[at..].fill(0);
+        harmed.push((format!("zeros from byte {at} on"), zeroed));
+    }
+    for (what, bytes) in harmed {
+        let damaged = files.restart(Survivors::All);
+        damaged.put(&segment(1), bytes);
+        let error = open_error(&damaged);
+        assert!(matches!(&error, LogError::Damaged { file, .. } if file.ends_with(&segment(1))), "{what}: {error}");
+    }
+    talon_raft::log::Files::delete(&files, &segment(1)).unwrap();
+    let error = open_error(&files);
+    assert!(error.to_string().contains(&segment(1)), "{error}");
+}
+
+#[tokio::test]
+async fn without_word_of_what_was_synced_a_whole_log_opens() {
+    let files = killed_log().await;
+    let whole = contents(&open(&files.restart(Survivors::None), SMALL).unwrap()).await;
+    for harm in [None, Some(Vec::new()), Some(vec![0xFF; 28]), Some(vec![7; 9])] {
+        let after = files.restart(Survivors::None);
+        match harm {
+            Some(bytes) => after.put("synced", bytes),
+            None => talon_raft::log::Files::delete(&after, "synced").unwrap(),
+        }
+        assert_eq!(contents(&open(&after, SMALL).unwrap()).await, whole);
+    }
+}

@@ -385,6 +385,11 @@ async fn every_denial_has_its_words() {
             "!ERR request of 9 bytes exceeds request_bytes_max of 8 bytes",
         ),
         (Denied::Busy, "!TRYAGAIN too many requests are waiting already"),
+        (
+            Denied::DiskFull { free_bytes: 7, reserve_bytes: 9 },
+            "!MISCONF Talon takes no writes: the disk has 7 bytes free, less than its reserve of 9 (disk_reserve_bytes). Make \
+             room on this node's disk; reads go on, and writes will by themselves",
+        ),
     ] {
         door.database.deny(Some(denied));
         assert_eq!(client.say("SET a 1").await, line);

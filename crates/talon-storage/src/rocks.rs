@@ -96,6 +96,7 @@ impl RocksEngine {
     pub fn open(folder: &Path, settings: &RocksSettings) -> Result<RocksEngine, StorageError> {
         // RocksDB creates only the last part of the path by itself.
         std::fs::create_dir_all(folder).map_err(|error| failed(folder, "create the folder", error.to_string()))?;
+        check_current(folder)?;
         let mut options = database_options(settings);
         options.create_if_missing(true);
         options.create_missing_column_families(true);
@@ -328,6 +329,36 @@ impl Iterator for Scan<'_> {
         let value = key.split_off(key_bytes);
         self.rows.next();
         Some(Ok((key, value)))
+    }
+}
+
+/// RocksDB's file CURRENT names its MANIFEST. Without it, RocksDB would begin an empty database among the old one's files and remove
+/// them; with a wrong name in it, it would complain of a file that never was.
+fn check_current(folder: &Path) -> Result<(), StorageError> {
+    let path = folder.join("CURRENT");
+    let damaged = |what: String| StorageError::Damaged {
+        folder: folder.to_path_buf(),
+        reason: format!("its file {} {what}", path.display()),
+    };
+    let io = |error: std::io::Error| failed(&path, "read", error.to_string());
+    match std::fs::read(&path) {
+        Ok(bytes) => {
+            let name = bytes.strip_suffix(b"\n").and_then(|name| std::str::from_utf8(name).ok());
+            match name.filter(|name| name.starts_with("MANIFEST-")) {
+                Some(name) if folder.join(name).is_file() => Ok(()),
+                Some(name) => Err(damaged(format!("names the file {name}, which is not there"))),
+                None => Err(damaged("names no file MANIFEST-…".to_owned())),
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            for entry in std::fs::read_dir(folder).map_err(io)? {
+                if entry.map_err(io)?.path().extension().is_some_and(|extension| extension == "sst") {
+                    return Err(damaged("is not there, and tables are".to_owned()));
+                }
+            }
+            Ok(())
+        }
+        Err(error) => Err(io(error)),
     }
 }
 

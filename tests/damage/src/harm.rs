@@ -15,6 +15,8 @@ pub enum FileKind {
     OldSegment,
     /// The segment of the Raft log that is written on.
     LastSegment,
+    /// Up to where the log was synced.
+    Synced,
     /// A table of the live state.
     Table,
     /// The live state's MANIFEST.
@@ -40,6 +42,9 @@ impl FileKind {
     fn of(path: &Path, last_segment: &str) -> FileKind {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let text = path.to_string_lossy();
+        if text == "log/synced" {
+            return FileKind::Synced;
+        }
         if text.starts_with("log/") {
             return if name == last_segment { FileKind::LastSegment } else { FileKind::OldSegment };
         }
@@ -64,7 +69,7 @@ impl FileKind {
             FileKind::Manifest => 12,
             FileKind::StateCurrent | FileKind::EngineCurrent | FileKind::Identity => 7,
             FileKind::Checkpoint => 4,
-            FileKind::Options | FileKind::EngineLog => 2,
+            FileKind::Options | FileKind::EngineLog | FileKind::Synced => 2,
             FileKind::Other => 1,
         }
     }
@@ -74,6 +79,7 @@ impl FileKind {
         match self {
             FileKind::OldSegment => "log, a full segment",
             FileKind::LastSegment => "log, the last segment",
+            FileKind::Synced => "log, synced",
             FileKind::Table => "state, an SST",
             FileKind::Manifest => "state, MANIFEST",
             FileKind::EngineCurrent => "state, RocksDB's CURRENT",
@@ -162,14 +168,19 @@ impl fmt::Display for Harm {
     }
 }
 
+/// The segment of the Raft log that is written on.
+pub fn last_segment(files: &[PathBuf]) -> Option<&Path> {
+    let segments = files.iter().filter(|path| path.starts_with("log") && path.extension().is_some());
+    segments.max().map(PathBuf::as_path)
+}
+
 /// Chooses a place among the files of `folder`: first the kind, so that small files have their turn, then the file, then
 /// the byte.
 ///
 /// # Errors
 /// The operating system's.
 pub fn choose(folder: &Path, files: &[PathBuf], random: &mut Random) -> io::Result<Harm> {
-    let segments = files.iter().filter(|path| path.starts_with("log"));
-    let last = segments.filter_map(|path| path.file_name()?.to_str()).max().unwrap_or_default();
+    let last = last_segment(files).and_then(|path| path.file_name()?.to_str()).unwrap_or_default();
     let mut here: Vec<(FileKind, &PathBuf, u64)> = Vec::new();
     for path in files {
         let length = fs::metadata(folder.join(path))?.len();

@@ -14,6 +14,6 @@ mod report;
 
 pub use data::Data;
 pub use folder::{copy_folder, files_below};
-pub use harm::{Blow, FileKind, Harm, choose};
+pub use harm::{Blow, FileKind, Harm, choose, last_segment};
 pub use random::Random;
 pub use report::{Report, Verdict};

@@ -114,6 +114,8 @@ pub struct Node {
     pub host: Host,
     flags: Vec<String>,
     program: Vec<String>,
+    /// What the binary is started through, as `prlimit --nofile=900`.
+    wrapper: Vec<String>,
     process: Option<Process>,
 }
 
@@ -143,6 +145,7 @@ impl Node {
             host,
             flags: flags.to_vec(),
             program: Vec::new(),
+            wrapper: Vec::new(),
             process: None,
         }
     }
@@ -190,8 +193,18 @@ impl Node {
             args.splice(0..0, enter);
             program = PathBuf::from("nsenter");
         }
+        if let Some((first, rest)) = self.wrapper.split_first() {
+            let binary = std::mem::replace(&mut program, PathBuf::from(first));
+            let words = rest.iter().cloned().chain([binary.to_string_lossy().into_owned()]);
+            args.splice(0..0, words);
+        }
         self.process = Some(Process::start(&name, &program, &args, &self.log)?);
         Ok(())
+    }
+
+    /// Starts it through another program, which must become it, from the next start on.
+    pub fn set_wrapper(&mut self, words: &[&str]) {
+        self.wrapper = words.iter().map(|&word| word.to_owned()).collect();
     }
 
     /// Gives a flag another value, from the next start on.
@@ -271,6 +284,14 @@ impl Cluster {
     /// # Panics
     /// If they do not come to serve.
     pub fn start_with(options: &ClusterOptions) -> Cluster {
+        Cluster::start_prepared(options, |_| {})
+    }
+
+    /// As [`Cluster::start_with`]; before a node is started, `prepare` sees it.
+    ///
+    /// # Panics
+    /// If they do not come to serve.
+    pub fn start_prepared(options: &ClusterOptions, mut prepare: impl FnMut(&mut Node)) -> Cluster {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let host = |id: u16| options.hosts.get(usize::from(id) - 1).cloned().unwrap_or_else(Host::local);
         let node = |id: u16| Node {
@@ -286,6 +307,7 @@ impl Cluster {
         }
         let mut cluster = Cluster { nodes, folder, flags: options.flags.clone(), program: options.program.clone() };
         for node in &mut cluster.nodes {
+            prepare(node);
             node.start().expect("a process can be started");
         }
         cluster.wait_until_serving();

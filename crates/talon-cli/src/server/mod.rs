@@ -1,5 +1,6 @@
 //! `talon server`: one node.
 
+mod descriptors;
 mod doors;
 pub mod http;
 mod join;
@@ -45,7 +46,7 @@ pub fn run(command: &ServerCommand, matches: &ArgMatches) -> Result<ExitCode, Se
     if let Some(parent) = command.parent_pid {
         parent::end_with(parent).map_err(|error| ServerError::System("parent-pid".into(), error))?;
     }
-    let resolved = load(command, matches)?.resolve()?;
+    let mut resolved = load(command, matches)?.resolve()?;
     if command.print_config {
         let text = resolved.settings.to_toml()?;
         io::stdout().write_all(text.as_bytes()).map_err(|error| ServerError::System("print-config".into(), error))?;
@@ -55,6 +56,7 @@ pub fn run(command: &ServerCommand, matches: &ArgMatches) -> Result<ExitCode, Se
     for name in unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
         tracing::warn!(name, "an environment variable begins with TALON_ and is no setting");
     }
+    descriptors::provide(&mut resolved.settings)?;
     let mut builder = Builder::new_multi_thread();
     if let Some(threads) = resolved.settings.worker_threads {
         builder.worker_threads(threads);
@@ -66,5 +68,16 @@ pub fn run(command: &ServerCommand, matches: &ArgMatches) -> Result<ExitCode, Se
         .map_err(|error| ServerError::System("threads".into(), error))?;
     let outcome = runtime.block_on(wiring::run(resolved, command.accept_clock_jump));
     runtime.shutdown_timeout(END_TIMEOUT);
+    if let Err(error) = &outcome {
+        end_at_once(error);
+    }
     outcome
+}
+
+/// Ends the process without the destructors of what is global: threads may still be at work in the storage (a state hash, a wide
+/// read), and they would find RocksDB's locks gone and abort. Then the exit code would say that the node crashed.
+fn end_at_once(error: &ServerError) -> ! {
+    eprintln!("talon: {error}");
+    // SAFETY: `_exit` takes no pointer and does not return.
+    unsafe { nix::libc::_exit(1) }
 }

@@ -268,6 +268,7 @@ fn raft_settings(resolved: &Resolved, accept_clock_jump: bool) -> talon_raft::Se
         log_segment_bytes: settings.log_segment_bytes,
         log_bytes_before_checkpoint: settings.log_bytes_before_checkpoint,
         log_bytes_max: settings.log_bytes_max,
+        disk_reserve_bytes: settings.disk_reserve_bytes,
         ..talon_raft::Settings::new(settings.node_id, settings.data_dir.clone(), listen, node_address(&own))
     }
 }

@@ -104,7 +104,8 @@ pub struct Settings {
     #[arg(long, env = "TALON_PROTECTED_MODE", default_value_t = true, action = ArgAction::Set)]
     pub protected_mode: bool,
 
-    /// How many clients may be connected at once.
+    /// How many clients may be connected at once, through each of the two doors. Fewer are, and the log says so, where the system
+    /// allows this process too few open files (ulimit -n).
     #[arg(long, env = "TALON_MAXCLIENTS", default_value_t = 10_000)]
     pub maxclients: usize,
 
@@ -164,6 +165,12 @@ pub struct Settings {
     /// How much log is kept for followers that lag, in bytes; those further behind get a checkpoint.
     #[arg(long, env = "TALON_LOG_BYTES_MAX", default_value_t = 2 << 30)]
     pub log_bytes_max: u64,
+
+    /// With less than so many bytes free on the disk of `data_dir`, this node takes no writes (`-MISCONF`) and answers reads, until
+    /// there is room again; a leader lets a node with room lead. It should hold two files of the log and half of
+    /// `memory_bytes`. 0: it takes writes until the disk itself refuses, and then stops.
+    #[arg(long, env = "TALON_DISK_RESERVE_BYTES", default_value_t = 256 << 20)]
+    pub disk_reserve_bytes: u64,
 
     /// The name under which Sentinel-aware clients ask for this cluster.
     #[arg(long, env = "TALON_MASTER_NAME", default_value = "talon")]

@@ -254,6 +254,45 @@ pub(super) fn unfinished_name(sequence: u64) -> String {
     format!("{sequence:012}.new")
 }
 
+/// Beside the segments: up to where the log was synced. Written after each sync and never synced itself, so after a power cut it
+/// may be old, and never says more than what is on the disk. It tells what no segment can: that its last group was whole.
+pub(super) const SYNCED_NAME: &str = "synced";
+/// How long that file is.
+pub(super) const SYNCED_BYTES: usize = 28;
+const SYNCED_MAGIC: [u8; 8] = *b"TALONSYN";
+
+/// What the file [`SYNCED_NAME`] says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Synced {
+    /// The newest segment's sequence number.
+    pub sequence: u64,
+    /// Up to which byte it was synced.
+    pub end: u64,
+}
+
+impl Synced {
+    pub fn encode(self) -> [u8; SYNCED_BYTES] {
+        let mut bytes = [0; SYNCED_BYTES];
+        bytes[..8].copy_from_slice(&SYNCED_MAGIC);
+        bytes[8..16].copy_from_slice(&self.sequence.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.end.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..24]);
+        bytes[24..].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// `None` if it is not whole.
+    pub fn decode(mut bytes: &[u8]) -> Option<Synced> {
+        let crc = crc32c::crc32c(bytes.get(..24)?);
+        if bytes.len() != SYNCED_BYTES || bytes[..8] != SYNCED_MAGIC {
+            return None;
+        }
+        bytes.advance(8);
+        let synced = Synced { sequence: bytes.get_u64_le(), end: bytes.get_u64_le() };
+        (bytes.get_u32_le() == crc).then_some(synced)
+    }
+}
+
 /// The sequence number in a segment's name.
 pub(super) fn sequence_of(name: &str) -> Option<u64> {
     name.strip_suffix(".log")?.parse().ok()
@@ -295,6 +334,19 @@ mod tests {
         assert_eq!(GroupHeader::search(&segment, 5, 0).collect::<Vec<_>>(), [(100, group)]);
         assert_eq!(GroupHeader::search(&segment, 5, 101).count(), 0);
         assert_eq!(GroupHeader::search(&segment, 6, 0).count(), 0);
+    }
+
+    #[test]
+    fn a_synced_mark_survives_and_any_flipped_bit_is_seen() {
+        let synced = Synced { sequence: 3, end: 4711 };
+        let bytes = synced.encode();
+        assert_eq!(Synced::decode(&bytes), Some(synced));
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Synced::decode(&flipped), None, "bit {bit}");
+        }
+        assert!((0..bytes.len()).all(|length| Synced::decode(&bytes[..length]).is_none()));
     }
 
     #[test]

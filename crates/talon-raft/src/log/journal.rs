@@ -6,8 +6,10 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use super::error::LogError;
-use super::files::Files;
-use super::format::{self, GROUP_HEADER_BYTES, GroupHeader, HEADER_BYTES, Kind, RECORD_HEADER_BYTES, SegmentHeader};
+use super::files::{File, Files};
+use super::format::{
+    self, GROUP_HEADER_BYTES, GroupHeader, HEADER_BYTES, Kind, RECORD_HEADER_BYTES, SYNCED_NAME, SegmentHeader, Synced,
+};
 use super::index::Place;
 use super::marks::Marks;
 use super::recovery::{Recovered, Segment, place};
@@ -33,6 +35,8 @@ pub(super) struct Journal {
     end: u64,
     /// Up to where it is synced.
     synced: u64,
+    /// The file that says so, for the next start.
+    synced_file: Arc<dyn File>,
     /// The group that is being put together, with room for its header in front.
     group: Vec<u8>,
     counts: Counts,
@@ -59,6 +63,7 @@ impl Journal {
             .length()
             .map_err(|error| LogError::disk(files.describe(&format::segment_name(newest.sequence)), "read", error))?;
         let mut journal = Journal {
+            synced_file: synced_file(&*files)?,
             files,
             segment_bytes,
             marks: marks.clone(),
@@ -71,6 +76,7 @@ impl Journal {
             group: vec![0; GROUP_HEADER_BYTES],
             counts: Counts::default(),
         };
+        journal.note_synced();
         journal.delete_purged()?;
         Ok((journal, marks))
     }
@@ -78,6 +84,7 @@ impl Journal {
     /// Begins a log where there is none.
     pub fn begin(files: Arc<dyn Files>, segment_bytes: u64) -> Result<Journal, LogError> {
         let salt = new_salt();
+        let synced_file = synced_file(&*files)?;
         let header = SegmentHeader { sequence: 1, salt, previous_end: 0, marks: Marks::default() };
         let newest = create_segment(&*files, &header, segment_bytes)?;
         Ok(Journal {
@@ -90,6 +97,7 @@ impl Journal {
             room: segment_bytes,
             end: HEADER_BYTES as u64,
             synced: HEADER_BYTES as u64,
+            synced_file,
             group: vec![0; GROUP_HEADER_BYTES],
             counts: Counts::default(),
         })
@@ -205,8 +213,17 @@ impl Journal {
         if self.synced < self.end {
             self.newest.file.sync().map_err(|error| self.failed("sync", error))?;
             self.synced = self.end;
+            self.note_synced();
         }
         Ok(())
+    }
+
+    /// Leaves word of what is synced. Only a hint: where it cannot be written, the next start knows less and does nothing wrong.
+    fn note_synced(&self) {
+        let synced = Synced { sequence: self.newest.sequence, end: self.synced };
+        if let Err(error) = self.synced_file.write_at(0, &synced.encode()) {
+            tracing::debug!(%error, "up to where the log is synced was not noted");
+        }
     }
 
     /// Leaves word that everything has been synced, so that the next start knows the last group to be whole.
@@ -233,6 +250,7 @@ impl Journal {
         self.sealed.push_back(std::mem::replace(&mut self.newest, newest));
         self.end = HEADER_BYTES as u64;
         self.synced = self.end;
+        self.note_synced();
         Ok(())
     }
 
@@ -260,6 +278,15 @@ impl Journal {
 /// Different for each segment; nobody outside can know it.
 fn new_salt() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
+}
+
+/// The file that says up to where the log is synced; a new one if there is none.
+fn synced_file(files: &dyn Files) -> Result<Arc<dyn File>, LogError> {
+    let opened = files.open(SYNCED_NAME).or_else(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => files.create(SYNCED_NAME),
+        _ => Err(error),
+    });
+    opened.map_err(|error| LogError::disk(files.describe(SYNCED_NAME), "create", error))
 }
 
 /// A new segment appears under its name only when it is whole.

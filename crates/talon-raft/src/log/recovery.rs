@@ -2,7 +2,8 @@
 //!
 //! Torn or damaged? Only what was not synced may be torn, only the newest segment has such bytes, and they are its last.
 //! So any bad byte in an older segment is damage; and in the newest one it is damage if a later group says that the place had been
-//! synced. A bad last group is taken for torn: nothing in the file says otherwise, and nothing can.
+//! synced, or the file `synced` beside the segments does. After a power cut that file may be old; a bad last group that it does not
+//! speak of is taken for torn: nothing says otherwise, and nothing can.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,7 +13,7 @@ use super::error::LogError;
 use super::files::{File, Files};
 use super::format::{
     self, FORMAT_VERSION, GROUP_HEADER_BYTES, GroupHeader, HEADER_BYTES, HeaderFault, Kind, RECORD_HEADER_BYTES,
-    SegmentHeader,
+    SYNCED_BYTES, SYNCED_NAME, SegmentHeader, Synced,
 };
 use super::index::{Index, Place};
 use super::marks::Marks;
@@ -54,6 +55,13 @@ pub(super) fn recover(files: &dyn Files, segment_bytes: u64) -> Result<Option<Re
     // Deletions may reach the disk out of order. What is before a gap was to go, if what is behind it makes a whole log.
     let gap = opened.windows(2).rposition(|pair| pair[1].header.sequence != pair[0].header.sequence + 1);
     let leftovers: Vec<Opened> = opened.drain(..gap.map_or(0, |gap| gap + 1)).collect();
+    let synced = read_synced(files)?;
+    let newest = opened.last().map_or(0, |newest| newest.header.sequence);
+    if let Some(synced) = synced.filter(|synced| synced.sequence > newest) {
+        let name = files.describe(&format::segment_name(synced.sequence));
+        return Err(LogError::Missing { what: format!("the file {name} is not there, and was written") });
+    }
+    let synced_end = synced.filter(|synced| synced.sequence == newest).map_or(0, |synced| synced.end);
     let Some(oldest) = opened.first() else { return Ok(None) };
     let mut replay = Replay::new(&oldest.header.marks);
     let mut segments = Vec::new();
@@ -67,7 +75,7 @@ pub(super) fn recover(files: &dyn Files, segment_bytes: u64) -> Result<Option<Re
         replay.index_max = None;
         end = match length {
             Some(length) => segment.replay_sealed(length, &mut replay)?,
-            None => segment.replay_last(segment_bytes, &mut replay)?,
+            None => segment.replay_last(segment_bytes, synced_end, &mut replay)?,
         };
         let (sequence, file) = (segment.header.sequence, segment.file.clone());
         segments.push(Segment { sequence, file, index_max: replay.index_max });
@@ -93,6 +101,22 @@ fn sequences(files: &dyn Files) -> Result<Vec<u64>, LogError> {
         }
     }
     Ok(sequences.into_keys().collect())
+}
+
+/// Up to where the log is known to have been synced, if anything says so.
+fn read_synced(files: &dyn Files) -> Result<Option<Synced>, LogError> {
+    let path = files.describe(SYNCED_NAME);
+    let file = match files.open(SYNCED_NAME) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(LogError::disk(path, "open", error)),
+    };
+    let length = file.length().map_err(|error| LogError::disk(path.clone(), "read", error))?;
+    let synced = Synced::decode(&read(&path, &*file, length.min(SYNCED_BYTES as u64))?);
+    if synced.is_none() && length > 0 {
+        tracing::warn!(file = path, "a damaged file is passed over: it says up to where the log was synced");
+    }
+    Ok(synced)
 }
 
 fn open_segment(files: &dyn Files, sequence: u64) -> Result<Opened, LogError> {
@@ -144,13 +168,20 @@ impl Opened {
         }
     }
 
-    /// The newest segment: its end may be torn. Afterwards it is whole, synced, and zeros follow its end.
-    fn replay_last(&self, segment_bytes: u64, replay: &mut Replay) -> Result<u64, LogError> {
+    /// The newest segment: its end may be torn, but not before `synced_end`. Afterwards it is whole, synced, and zeros follow its end.
+    fn replay_last(&self, segment_bytes: u64, synced_end: u64, replay: &mut Replay) -> Result<u64, LogError> {
         let failed = |action| move |error| LogError::disk(self.name.clone(), action, error);
         let length = self.file.length().map_err(failed("read"))?;
         let bytes = read(&self.name, &*self.file, length)?;
         let (end, ending, synced) = self.replay_groups(&bytes, replay)?;
         let tail = &bytes[end as usize..];
+        if end < synced_end {
+            let (at, what) = match ending {
+                Ending::Bad { at, what } => (at, what),
+                Ending::Clean => (end, "it ends there"),
+            };
+            return Err(LogError::damaged(&self.name, at, what));
+        }
         if let Ending::Bad { at, what } = ending
             && tail.iter().any(|byte| *byte != 0)
         {

@@ -32,6 +32,10 @@ pub trait Gate: Send + Sync + 'static {
     fn found(&self, cluster_id: &str) -> Result<(), String>;
     /// Why this node must neither vote nor campaign now; `None` = it may.
     fn why_no_vote(&self) -> Option<&'static str>;
+    /// Whether there is room on the disk for what a leader sends.
+    fn takes_entries(&self) -> bool;
+    /// Whether the disk should spare what leading costs.
+    fn disk_is_low(&self) -> bool;
     /// A leader was heard and accepted; it had committed up to here.
     fn heard(&self, received: Received);
 }
@@ -96,6 +100,9 @@ impl RaftService {
             return Ok(own);
         }
         let workers = self.stores.workers;
+        if !self.gate.takes_entries() {
+            return Err(Status::resource_exhausted("this node's disk is full up to its reserve (disk_reserve_bytes)"));
+        }
         let failed = |error: std::io::Error| Status::data_loss(format!("the checkpoint did not arrive whole: {error}"));
         let mut incoming = Incoming::new(self.stores.incoming_folder(), header.size_bytes).map_err(failed)?;
         let folder = loop {
@@ -143,7 +150,11 @@ impl v1::raft_server::Raft for RaftService {
         if !found_cluster_id.is_empty() && self.link.cluster_id().is_empty() {
             self.gate.found(&found_cluster_id).map_err(Status::failed_precondition)?;
         }
-        Ok(Response::new(v1::HelloReply { node_id: self.link.node_id, cluster_id: self.link.cluster_id() }))
+        Ok(Response::new(v1::HelloReply {
+            node_id: self.link.node_id,
+            cluster_id: self.link.cluster_id(),
+            disk_is_low: self.gate.disk_is_low(),
+        }))
     }
 
     type AppendStream = Pin<Box<dyn Stream<Item = Result<v1::AppendReply, Status>> + Send>>;
@@ -155,13 +166,18 @@ impl v1::raft_server::Raft for RaftService {
         let from = self.admit(&request)?;
         // What the leader had committed, by request: it counts once the request is accepted.
         let asked: Arc<Mutex<std::collections::VecDeque<Option<u64>>>> = Arc::default();
-        let (link, asking) = (self.link.clone(), asked.clone());
+        let (link, asking, taking) = (self.link.clone(), asked.clone(), self.gate.clone());
         // A message that cannot be read ends the stream: nothing behind it may be taken.
         let requests = request.into_inner().scan((), move |(), message| {
             let request = message.map_err(|status| status.to_string()).and_then(|message| {
                 link.time.hear(from, message.wall_ms);
                 append_from_wire(message).map_err(|error| error.to_string())
             });
+            // What is not taken is not acknowledged either: the leader tries again. It is heard all the same.
+            let request = match request {
+                Ok(request) if !request.entries.is_empty() && !taking.takes_entries() => Err("the disk is full".to_owned()),
+                request => request,
+            };
             let request = request.inspect_err(|why| tracing::debug!(from, why, "an append stream ended")).ok();
             if let Some(request) = &request {
                 let committed = request.leader_commit.map(|log_id| log_id.index);

@@ -4,11 +4,15 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::Connected;
+
+/// After a failed accept (no file handles left, say): the stream is asked again at once, and would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Hands on connections as they come. One that is beyond the bound is closed at once: a client that hears of it can
 /// try another node, one that is left waiting can not.
@@ -18,17 +22,20 @@ where
 {
     let places = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
     incoming.filter_map(move |connection| {
-        let counted = match connection {
-            Ok(inner) => match Arc::clone(&places).try_acquire_owned() {
-                Ok(place) => Some(Ok(Counted { inner, _place: place })),
-                Err(_) => {
+        let place = Arc::clone(&places).try_acquire_owned();
+        async move {
+            match (connection, place) {
+                (Ok(inner), Ok(place)) => Some(Ok(Counted { inner, _place: place })),
+                (Ok(_), Err(_)) => {
                     tracing::warn!(connections_max, "a gRPC connection was closed: too many are open");
                     None
                 }
-            },
-            Err(error) => Some(Err(error)),
-        };
-        std::future::ready(counted)
+                (Err(error), _) => {
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    Some(Err(error))
+                }
+            }
+        }
     })
 }
 

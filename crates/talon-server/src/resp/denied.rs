@@ -4,6 +4,8 @@
 //!   their connection anyway when a leader steps down. A call without keys names slot 0: all slots are on one shard.
 //!   A node never names itself.
 //! - Nobody leads, or nobody can be named: `CLUSTERDOWN`, which clients may retry because nothing was carried out.
+//! - No room on the disk: `MISCONF`, as Redis says it when its disk is full (it cannot write its append-only file or its dump): writes are
+//!   refused, reads go on. Clients show it and do not resend. (`OOM` is about memory and would send people looking there.)
 //! - Unknown fate: `INDOUBT`, a prefix that no client resends by itself.
 
 use bytes::Bytes;
@@ -29,6 +31,10 @@ pub(crate) fn refusal(denied: &Denied, first_key: Option<&Bytes>, status: &Statu
         Denied::Loading => Refusal::new("LOADING Talon is loading the dataset in memory"),
         Denied::TooLarge { size_bytes, bytes_max } => too_large(*size_bytes, *bytes_max),
         Denied::Busy => Refusal::new("TRYAGAIN too many requests are waiting already"),
+        Denied::DiskFull { free_bytes, reserve_bytes } => Refusal::from_string(format!(
+            "MISCONF Talon takes no writes: the disk has {free_bytes} bytes free, less than its reserve of {reserve_bytes} \
+             (disk_reserve_bytes). Make room on this node's disk; reads go on, and writes will by themselves"
+        )),
         Denied::Fault(_) => return None,
     })
 }

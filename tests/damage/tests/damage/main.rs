@@ -1,6 +1,7 @@
 //! Damage, full disks, spent file descriptors: one test at a time, for each has a cluster of its own.
 
 mod files;
+mod tail;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
