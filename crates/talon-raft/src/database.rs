@@ -72,8 +72,8 @@ impl Database for Node {
                 && leading
                 && let Some(denied) = inner.disk.denial()
             {
-                outcomes.append(&mut carry_out(inner, std::mem::take(&mut run), consistency, deadline_ms).await);
-                outcomes.push(Err(denied));
+                pipeline.carry_out(std::mem::take(&mut run)).await;
+                pipeline.outcomes.push(Err(denied));
                 continue;
             }
             // On the leader, reads between writes ride along with them; elsewhere reads are answered and writes are not.

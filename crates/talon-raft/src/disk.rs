@@ -4,11 +4,12 @@
 //! What is under way then, a new segment of the log, what memory still has to become a file, fits into the reserve. Once there is
 //! room again, both go on by themselves.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use talon_core::{Denied, MemberRole};
+use talon_proto::v1;
 
 use crate::leadership::Leadership;
 use crate::node::Inner;
@@ -17,8 +18,10 @@ use crate::types::NodeAddress;
 
 /// How often the room is looked at: a disk that takes a GB a second does not use the default reserve up in between.
 const INTERVAL: Duration = Duration::from_millis(200);
-/// How often a leader without room looks for a voter that has some.
-const HAND_OVER_INTERVAL: Duration = Duration::from_secs(2);
+/// How often a leader asks the other voters for theirs.
+const ASK_INTERVAL: Duration = Duration::from_millis(500);
+/// How often a leader without room tries to hand over, ms.
+const HAND_OVER_INTERVAL_MS: u64 = 5_000;
 
 /// What is known of the room on the disk.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub struct DiskRoom {
     low: AtomicBool,
     /// Since when a leader's entries are refused, monotonic ms; 0 = they are not.
     refused_since_ms: AtomicU64,
+    /// On a leader: too many voters have too little room.
+    others: Mutex<Option<Denied>>,
 }
 
 impl DiskRoom {
@@ -39,6 +44,23 @@ impl DiskRoom {
             free_bytes: AtomicU64::new(u64::MAX),
             low: AtomicBool::new(false),
             refused_since_ms: AtomicU64::new(0),
+            others: Mutex::default(),
+        }
+    }
+
+    fn others(&self) -> MutexGuard<'_, Option<Denied>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What keeps the other voters from taking this leader's writes, if anything does.
+    fn note_others(&self, denied: Option<Denied>) {
+        let known = std::mem::replace(&mut *self.others(), denied.clone());
+        match (known, denied) {
+            (None, Some(_)) => {
+                tracing::warn!("the disks of too many voters are full: no writes until there is room again")
+            }
+            (Some(_), None) => tracing::info!("enough voters have room on their disks again"),
+            _ => {}
         }
     }
 
@@ -66,6 +88,11 @@ impl DiskRoom {
         self.low.load(Ordering::Acquire)
     }
 
+    /// How much has to be free, bytes.
+    pub fn reserve_bytes(&self) -> u64 {
+        self.reserve_bytes
+    }
+
     /// How much is free, bytes, as far as it is known.
     pub fn free_bytes(&self) -> Option<u64> {
         let free_bytes = self.free_bytes.load(Ordering::Relaxed);
@@ -75,7 +102,8 @@ impl DiskRoom {
     /// Why a write is not taken; `None` = it is.
     pub fn denial(&self) -> Option<Denied> {
         let free_bytes = self.free_bytes.load(Ordering::Relaxed);
-        self.is_low().then_some(Denied::DiskFull { free_bytes, reserve_bytes: self.reserve_bytes })
+        let own = self.is_low().then_some(Denied::DiskFull { free_bytes, reserve_bytes: self.reserve_bytes });
+        own.or_else(|| self.others().clone())
     }
 
     /// Whether a leader's entries are taken now; remembers since when they are not.
@@ -116,37 +144,54 @@ pub(crate) async fn watch(inner: Arc<Inner>) {
     }
 }
 
-/// A leader without room lets a voter with room lead: then writes go on.
-pub(crate) async fn hand_over_when_full(inner: Arc<Inner>, network: Network) {
+/// A leader without room lets a voter with room lead: then writes go on. A leader with room refuses writes all the same while so many
+/// voters have none that nothing can be committed: they would wait, and then nobody could say what became of them.
+pub(crate) async fn mind_the_others(inner: Arc<Inner>, network: Network) {
+    let mut handed_over_ms = None;
     loop {
-        tokio::time::sleep(HAND_OVER_INTERVAL).await;
-        let leads = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
-        if !leads || !inner.disk.is_low() {
+        tokio::time::sleep(ASK_INTERVAL).await;
+        if !matches!(*inner.leadership.borrow(), Leadership::Leading { .. }) {
+            inner.disk.note_others(None);
             continue;
         }
-        let Some(id) = voter_with_room(&inner, &network).await else { continue };
-        match inner.transfer_leadership(Some(id)).await {
+        let others = ask_voters(&inner, &network).await;
+        let low: Vec<&v1::HelloReply> =
+            others.iter().map(|(_, reply)| reply).filter(|reply| reply.disk_is_low).collect();
+        let voters = inner.status.borrow().members.iter().filter(|member| member.role == MemberRole::Voter).count();
+        // So many may be missing, and a majority is left.
+        let spare = voters.saturating_sub(1) / 2;
+        let too_many = low.first().filter(|_| low.len() > spare);
+        inner.disk.note_others(too_many.map(|reply| Denied::DiskFull {
+            free_bytes: reply.disk_free_bytes,
+            reserve_bytes: reply.disk_reserve_bytes,
+        }));
+        let now_ms = inner.time.monotonic_ms();
+        let lately = handed_over_ms.is_some_and(|then_ms| now_ms.saturating_sub(then_ms) < HAND_OVER_INTERVAL_MS);
+        let with_room = others.iter().find(|(_, reply)| !reply.disk_is_low);
+        let Some((id, _)) = with_room.filter(|_| inner.disk.is_low() && !lately) else { continue };
+        handed_over_ms = Some(now_ms);
+        match inner.transfer_leadership(Some(*id)).await {
             Ok(()) => tracing::warn!(id, "handed leadership over: this node's disk is full"),
             Err(error) => tracing::warn!(id, %error, "leadership was not handed over, though this node's disk is full"),
         }
     }
 }
 
-async fn voter_with_room(inner: &Inner, network: &Network) -> Option<u64> {
+/// What the other voters that answer say of themselves.
+async fn ask_voters(inner: &Inner, network: &Network) -> Vec<(u64, v1::HelloReply)> {
     let members = inner.status.borrow().members.clone();
-    let own_id = inner.settings.node_id;
-    for member in members.iter().filter(|member| member.role == MemberRole::Voter && member.id != own_id) {
+    let others =
+        members.into_iter().filter(|member| member.role == MemberRole::Voter && member.id != inner.settings.node_id);
+    let asked = others.map(|member| async move {
         let address = NodeAddress {
-            host: member.host.clone(),
+            host: member.host,
             resp_port: member.resp_port,
             grpc_port: member.grpc_port,
             raft_port: member.raft_port,
         };
-        if network.hello(member.id, &address, "").await.is_ok_and(|reply| !reply.disk_is_low) {
-            return Some(member.id);
-        }
-    }
-    None
+        network.hello(member.id, &address, "").await.ok().map(|reply| (member.id, reply))
+    });
+    futures::future::join_all(asked).await.into_iter().flatten().collect()
 }
 
 #[cfg(test)]
@@ -169,6 +214,12 @@ mod tests {
         room.look(900);
         assert!(room.denial().is_none() && room.takes_entries(30));
         assert_eq!(room.behind_ms(40), 0);
+        let others = Denied::DiskFull { free_bytes: 1, reserve_bytes: 2 };
+        room.note_others(Some(others.clone()));
+        assert_eq!(room.denial(), Some(others));
+        assert!(room.takes_entries(50), "what the others lack is no reason to take nothing");
+        room.note_others(None);
+        assert!(room.denial().is_none());
     }
 
     #[test]

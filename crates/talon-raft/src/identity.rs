@@ -118,7 +118,9 @@ impl Home {
             return Err(damaged(format!("version {} is newer than {FORMAT_VERSION}", identity.format_version)));
         }
         // No single flipped bit makes a 1 of a 2.
-        if identity.format_version == 0 || (identity.format_version > 1 && identity.checksum != identity.computed_checksum()) {
+        if identity.format_version == 0
+            || (identity.format_version > 1 && identity.checksum != identity.computed_checksum())
+        {
             return Err(damaged("its checksum does not match".to_owned()));
         }
         if identity.node_id != node_id {

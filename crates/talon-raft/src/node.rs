@@ -17,8 +17,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 
-use crate::environment::{Environment, Sockets};
 use crate::disk::DiskRoom;
+use crate::environment::{Environment, Sockets};
 use crate::identity::{Home, HomeError, Identity};
 use crate::leadership::{Heard, Leadership};
 use crate::lease::LeaseGuard;
@@ -181,8 +181,8 @@ impl Gate for WatchOver {
         self.disk.takes_entries(self.time.monotonic_ms())
     }
 
-    fn disk_is_low(&self) -> bool {
-        self.disk.is_low()
+    fn disk(&self) -> &DiskRoom {
+        &self.disk
     }
 
     fn heard(&self, received: Received) {
@@ -321,7 +321,7 @@ impl Node {
         spawn(&ending, upkeep::give_up_lost_calls(inner.clone()));
         spawn(&ending, upkeep::mind_the_clock(inner.clone()));
         spawn(&ending, disk::watch(inner.clone()));
-        spawn(&ending, disk::hand_over_when_full(inner.clone(), network.clone()));
+        spawn(&ending, disk::mind_the_others(inner.clone(), network.clone()));
         let proposing = inner.clone();
         spawn(&ending, async move {
             let (leadership, status) = (proposing.leadership.clone(), proposing.status.clone());

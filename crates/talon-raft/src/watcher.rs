@@ -215,7 +215,11 @@ pub(crate) fn gauges(inner: &Inner) -> Vec<(&'static str, &'static str, f64)> {
         ("clock_ms", "The replicated clock T, Unix milliseconds.", number(status.clock_ms)),
         ("serving", "1 if reads and writes are answered.", f64::from(u8::from(status.serving))),
     ];
-    gauges.push(("disk_is_low", "1 while writes are refused for want of room.", f64::from(u8::from(inner.disk.is_low()))));
+    gauges.push((
+        "disk_is_low",
+        "1 while writes are refused for want of room.",
+        f64::from(u8::from(inner.disk.is_low())),
+    ));
     if let Some(free_bytes) = inner.disk.free_bytes() {
         gauges.push(("disk_free_bytes", "Room on the disk of the data folder.", number(free_bytes)));
     }

@@ -387,8 +387,8 @@ async fn every_denial_has_its_words() {
         (Denied::Busy, "!TRYAGAIN too many requests are waiting already"),
         (
             Denied::DiskFull { free_bytes: 7, reserve_bytes: 9 },
-            "!MISCONF Talon takes no writes: the disk has 7 bytes free, less than its reserve of 9 (disk_reserve_bytes). Make \
-             room on this node's disk; reads go on, and writes will by themselves",
+            "!MISCONF Talon takes no writes: a disk of the cluster has 7 bytes free, less than its reserve of 9 \
+             (disk_reserve_bytes). Make room there; reads go on, and writes will by themselves",
         ),
     ] {
         door.database.deny(Some(denied));

@@ -61,6 +61,11 @@ impl Data {
         Ok(())
     }
 
+    /// A key that was written elsewhere.
+    pub fn insert(&mut self, key: &str, value: &str) {
+        self.rows.insert(key.to_owned(), value.to_owned());
+    }
+
     /// Deletes all keys that begin with `prefix`.
     ///
     /// # Errors

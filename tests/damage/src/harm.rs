@@ -211,7 +211,9 @@ pub fn choose(folder: &Path, files: &[PathBuf], random: &mut Random) -> io::Resu
     let blow = match random.below(10) {
         0..=5 => Blow::Flip { byte, bit: random.below(8) as u8 },
         6 | 7 => Blow::Cut { byte },
-        _ => Blow::Sector { byte: byte / SECTOR_BYTES * SECTOR_BYTES, filler: [0, 0xFF, 0xA5][random.below(3) as usize] },
+        _ => {
+            Blow::Sector { byte: byte / SECTOR_BYTES * SECTOR_BYTES, filler: [0, 0xFF, 0xA5][random.below(3) as usize] }
+        }
     };
     Ok(Harm { file: file.clone(), kind, blow })
 }

@@ -9,11 +9,13 @@
 mod data;
 mod folder;
 mod harm;
+mod mount;
 mod random;
 mod report;
 
 pub use data::Data;
 pub use folder::{copy_folder, files_below};
 pub use harm::{Blow, FileKind, Harm, choose, last_segment};
+pub use mount::SmallDisk;
 pub use random::Random;
 pub use report::{Report, Verdict};

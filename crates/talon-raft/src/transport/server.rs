@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Link;
 use super::convert::{entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 use crate::checkpoint::Incoming;
+use crate::disk::DiskRoom;
 use crate::state::{Raft, Stores};
 use crate::types::{DecodeError, TypeConfig, Vote};
 
@@ -34,8 +35,8 @@ pub trait Gate: Send + Sync + 'static {
     fn why_no_vote(&self) -> Option<&'static str>;
     /// Whether there is room on the disk for what a leader sends.
     fn takes_entries(&self) -> bool;
-    /// Whether the disk should spare what leading costs.
-    fn disk_is_low(&self) -> bool;
+    /// What is known of the room on the disk.
+    fn disk(&self) -> &DiskRoom;
     /// A leader was heard and accepted; it had committed up to here.
     fn heard(&self, received: Received);
 }
@@ -150,10 +151,13 @@ impl v1::raft_server::Raft for RaftService {
         if !found_cluster_id.is_empty() && self.link.cluster_id().is_empty() {
             self.gate.found(&found_cluster_id).map_err(Status::failed_precondition)?;
         }
+        let disk = self.gate.disk();
         Ok(Response::new(v1::HelloReply {
             node_id: self.link.node_id,
             cluster_id: self.link.cluster_id(),
-            disk_is_low: self.gate.disk_is_low(),
+            disk_is_low: disk.is_low(),
+            disk_free_bytes: disk.free_bytes().unwrap_or(u64::MAX),
+            disk_reserve_bytes: disk.reserve_bytes(),
         }))
     }
 
@@ -175,7 +179,9 @@ impl v1::raft_server::Raft for RaftService {
             });
             // What is not taken is not acknowledged either: the leader tries again. It is heard all the same.
             let request = match request {
-                Ok(request) if !request.entries.is_empty() && !taking.takes_entries() => Err("the disk is full".to_owned()),
+                Ok(request) if !request.entries.is_empty() && !taking.takes_entries() => {
+                    Err("the disk is full".to_owned())
+                }
                 request => request,
             };
             let request = request.inspect_err(|why| tracing::debug!(from, why, "an append stream ended")).ok();

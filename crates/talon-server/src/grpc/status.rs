@@ -103,7 +103,8 @@ pub fn denied_message(denied: &Denied) -> String {
         }
         Denied::Busy => "BUSY too many requests are waiting".to_owned(),
         Denied::DiskFull { free_bytes, reserve_bytes } => format!(
-            "DISKFULL the disk has {free_bytes} bytes free, less than its reserve of {reserve_bytes} (disk_reserve_bytes)"
+            "DISKFULL a disk of the cluster has {free_bytes} bytes free, less than its reserve of {reserve_bytes} \
+             (disk_reserve_bytes)"
         ),
         Denied::ShuttingDown => "SHUTDOWN this node is going down".to_owned(),
         Denied::Fault(text) => format!("FAULT {text}"),

@@ -32,8 +32,8 @@ pub(crate) fn refusal(denied: &Denied, first_key: Option<&Bytes>, status: &Statu
         Denied::TooLarge { size_bytes, bytes_max } => too_large(*size_bytes, *bytes_max),
         Denied::Busy => Refusal::new("TRYAGAIN too many requests are waiting already"),
         Denied::DiskFull { free_bytes, reserve_bytes } => Refusal::from_string(format!(
-            "MISCONF Talon takes no writes: the disk has {free_bytes} bytes free, less than its reserve of {reserve_bytes} \
-             (disk_reserve_bytes). Make room on this node's disk; reads go on, and writes will by themselves"
+            "MISCONF Talon takes no writes: a disk of the cluster has {free_bytes} bytes free, less than its reserve of \
+             {reserve_bytes} (disk_reserve_bytes). Make room there; reads go on, and writes will by themselves"
         )),
         Denied::Fault(_) => return None,
     })

@@ -1,5 +1,7 @@
 //! Damage, full disks, spent file descriptors: one test at a time, for each has a cluster of its own.
 
+mod descriptors;
+mod disk;
 mod files;
 mod tail;
 

@@ -40,7 +40,9 @@ fn the_damaged_end_of_one_log_does_not_help_to_lose_an_acknowledged_write() {
     let (mut refused, mut led) = (0, 0);
     let name = segment.file_name().expect("a name").to_string_lossy().into_owned();
     // One bit, the rest of the file gone, the rest overwritten with zeros: at places from the last byte on back.
-    for (round, back) in [1, 20, 60, 150, 400, 1500, 3000].into_iter().flat_map(|back| [(0, back), (1, back), (2, back)]) {
+    for (round, back) in
+        [1, 20, 60, 150, 400, 1500, 3000].into_iter().flat_map(|back| [(0, back), (1, back), (2, back)])
+    {
         for (from, to) in pristine.iter().zip(&folders) {
             copy_folder(from, to).expect("a copy");
         }
@@ -60,7 +62,8 @@ fn the_damaged_end_of_one_log_does_not_help_to_lose_an_acknowledged_write() {
         // Either it refuses its log, or the two agree: then nothing that matters was damaged.
         let mut leads = None;
         wait_until(WATCH, || {
-            leads = [witness, laggard].into_iter().find(|node| cluster.nodes[*node].role().as_deref() == Some("master"));
+            leads =
+                [witness, laggard].into_iter().find(|node| cluster.nodes[*node].role().as_deref() == Some("master"));
             leads.is_some() || !cluster.nodes[witness].is_running()
         });
         match leads {
