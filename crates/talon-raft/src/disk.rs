@@ -1,6 +1,6 @@
 //! Room on the disk: looked at all the time, so that a node refuses before the disk does.
 //!
-//! Below the reserve, a leader refuses writes and a follower takes no entries; both keep what they have, answer reads, hear and vote.
+//! Below the reserve, a leader refuses writes; below half of it, a follower takes no calls of a leader's. Both keep what they have, answer reads, hear and vote.
 //! What is under way then, a new segment of the log, what memory still has to become a file, fits into the reserve. Once there is
 //! room again, both go on by themselves.
 
@@ -106,9 +106,10 @@ impl DiskRoom {
         own.or_else(|| self.others().clone())
     }
 
-    /// Whether a leader's entries are taken now; remembers since when they are not.
+    /// Whether a leader's entries are taken now; remembers since when they are not. A leader refuses below the reserve, a follower
+    /// below half of it: what was under way when the leader began to refuse still finds room.
     pub fn takes_entries(&self, now_ms: u64) -> bool {
-        if !self.is_low() {
+        if !self.is_low() || self.free_bytes.load(Ordering::Relaxed) >= self.reserve_bytes / 2 {
             self.refused_since_ms.store(0, Ordering::Release);
             return true;
         }
@@ -207,6 +208,8 @@ mod tests {
         room.look(799);
         assert_eq!(room.denial(), Some(Denied::DiskFull { free_bytes: 799, reserve_bytes: 800 }));
         assert_eq!(room.behind_ms(9), 0, "nothing was sent yet");
+        assert!(room.takes_entries(9), "what was under way finds room");
+        room.look(399);
         assert!(!room.takes_entries(10) && !room.takes_entries(20));
         assert_eq!(room.behind_ms(25), 15, "counted from the first that was refused");
         room.look(899);

@@ -84,9 +84,9 @@ impl Journal {
     /// Begins a log where there is none.
     pub fn begin(files: Arc<dyn Files>, segment_bytes: u64) -> Result<Journal, LogError> {
         let salt = new_salt();
-        let synced_file = synced_file(&*files)?;
         let header = SegmentHeader { sequence: 1, salt, previous_end: 0, marks: Marks::default() };
         let newest = create_segment(&*files, &header, segment_bytes)?;
+        let synced_file = synced_file(&*files)?;
         Ok(Journal {
             files,
             segment_bytes,

@@ -17,7 +17,7 @@ use super::convert::{entry_from_wire, log_id_from_wire, log_id_to_wire, vote_fro
 use crate::checkpoint::Incoming;
 use crate::disk::DiskRoom;
 use crate::state::{Raft, Stores};
-use crate::types::{DecodeError, TypeConfig, Vote};
+use crate::types::{DecodeError, Payload, TypeConfig, Vote};
 
 /// What the node wants to know of, and decide about, what arrives.
 pub trait Gate: Send + Sync + 'static {
@@ -177,11 +177,13 @@ impl v1::raft_server::Raft for RaftService {
                 link.time.hear(from, message.wall_ms);
                 append_from_wire(message).map_err(|error| error.to_string())
             });
-            // What is not taken is not acknowledged either: the leader tries again. It is heard all the same.
+            // What is not taken is not acknowledged either: the leader tries again. It is heard all the same. A new leader's first entry
+            // is always taken: without it, nobody could lead and answer reads.
+            let has_calls = |request: &AppendEntriesRequest<TypeConfig>| {
+                request.entries.iter().any(|entry| matches!(entry.payload, Payload::Normal(_)))
+            };
             let request = match request {
-                Ok(request) if !request.entries.is_empty() && !taking.takes_entries() => {
-                    Err("the disk is full".to_owned())
-                }
+                Ok(request) if has_calls(&request) && !taking.takes_entries() => Err("the disk is full".to_owned()),
                 request => request,
             };
             let request = request.inspect_err(|why| tracing::debug!(from, why, "an append stream ended")).ok();

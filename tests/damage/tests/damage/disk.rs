@@ -38,10 +38,6 @@ fn cluster() -> Option<(Cluster, Vec<SmallDisk>)> {
     Some((cluster, disks))
 }
 
-fn set(client: &mut Client, key: &str) -> Value {
-    client.call(&["SET", key, "value"]).expect("an answer")
-}
-
 fn ok() -> Value {
     Value::Simple("OK".to_owned())
 }
@@ -72,7 +68,8 @@ fn refused(cluster: &Cluster) -> String {
     let mut said = String::new();
     let in_time = wait_until(NOTICE_MAX, || {
         let mut client = cluster.connect_to_leader();
-        said = set(&mut client, "refused").text().unwrap_or_default();
+        // One that changes nothing, for the first may be taken still.
+        said = client.call(&["DEL", "nothing"]).expect("an answer").text().unwrap_or_default();
         said.starts_with("MISCONF")
     });
     assert!(in_time, "writes are not refused: {said}");
@@ -143,6 +140,7 @@ fn a_leader_without_room_lets_another_lead() {
     let (gap, told) = write_until_taken(&cluster, "after");
     let moved = cluster.leader();
     assert_ne!(moved, full, "the node without room leads");
+    data.insert("after", "value");
     let wrong = data.compare(&mut cluster.connect_to_leader()).expect("an answer");
     assert_eq!(wrong, None, "LOST");
     disks[full].make_room().expect("room");
@@ -161,7 +159,6 @@ fn without_room_anywhere_writes_are_refused_and_reads_go_on() {
     let (mut random, mut data) = (Random::new(6), Data::new());
     let mut client = cluster.connect_to_leader();
     data.write(&mut client, &mut random, "before", 1000, 500).expect("writes are taken");
-    let leader = cluster.leader();
     disks.iter().for_each(|disk| disk.fill_up_to(LEFT_BYTES).expect("it is filled"));
     let said = refused(&cluster);
     println!("without room anywhere: {said}");
@@ -170,10 +167,14 @@ fn without_room_anywhere_writes_are_refused_and_reads_go_on() {
     for words in [&["GET", "before:1"][..], &["SET", "x", "1"], &["STRLEN", "before:1"], &["DEL", "before:1"]] {
         client.send(words).expect("it is sent");
     }
-    let answers: Vec<String> =
-        (0..4).map(|_| client.receive().expect("an answer").text().unwrap_or_default()).collect();
-    assert!(answers[0].len() == 500 && answers[2] == "500", "{answers:?}");
-    assert!(answers[1].starts_with("MISCONF") && answers[3].starts_with("MISCONF"), "{answers:?}");
+    let answers: Vec<Value> = (0..4).map(|_| client.receive().expect("an answer")).collect();
+    let is_refusal = |answer: &Value| matches!(answer, Value::Error(line) if line.starts_with("MISCONF"));
+    assert!(
+        answers[0].text().is_some_and(|text| text.len() == 500) && answers[2] == Value::Integer(500),
+        "{answers:?}"
+    );
+    assert!(is_refusal(&answers[1]) && is_refusal(&answers[3]), "{answers:?}");
+    let leader = cluster.leader();
     std::thread::sleep(Duration::from_secs(5));
     for node in &cluster.nodes {
         let wrong = data.compare(&mut node.connect().expect("it serves")).expect("reads go on");
@@ -184,8 +185,9 @@ fn without_room_anywhere_writes_are_refused_and_reads_go_on() {
     disks.iter().for_each(|disk| disk.make_room().expect("room"));
     let (gap, _) = write_until_taken(&cluster, "after");
     println!("writes go on {} ms after there is room again", gap.as_millis());
+    data.insert("after", "value");
     let wrong = data.compare(&mut cluster.connect_to_leader()).expect("an answer");
-    assert!(wrong.is_some_and(|wrong| wrong.contains("keys")), "one more key than before is there");
+    assert_eq!(wrong, None, "LOST");
     verify(&cluster);
 }
 
@@ -194,7 +196,7 @@ fn data_that_fills_the_disks_stops_at_the_reserve() {
     let _turn = alone();
     let Some((mut cluster, disks)) = cluster() else { return };
     let mut random = Random::new(7);
-    let (mut acknowledged, mut said, mut refusals) = (Vec::new(), String::new(), 0);
+    let (mut acknowledged, mut said, mut refusals, mut unknown) = (Vec::new(), String::new(), 0, 0);
     let mut client = cluster.connect_to_leader();
     for number in 0..40_000 {
         let (key, value) = (format!("fill:{number}"), random.text(8_000));
@@ -216,13 +218,16 @@ fn data_that_fills_the_disks_stops_at_the_reserve() {
                 }
                 client = cluster.connect_to_leader();
             }
+            // It was under way when leadership moved, or when the last voter with room had none any more.
+            Ok(Value::Error(line)) if line.starts_with("INDOUBT") => unknown += 1,
             Ok(other) => panic!("{other:?}"),
             // Leadership has moved: connections to the old leader are closed.
             Err(_) => client = cluster.connect_to_leader(),
         }
     }
     let free: Vec<u64> = disks.iter().map(|disk| disk.free_bytes().expect("its room")).collect();
-    println!("{} values of 8 KB taken, then: {said}; free: {free:?}", acknowledged.len());
+    println!("{} values of 8 KB taken, {unknown} of unknown fate, then: {said}; free: {free:?}", acknowledged.len());
+    assert!(unknown < 5, "{unknown} writes waited for voters without room");
     assert!(!said.is_empty(), "the disks are never full");
     assert!(free.iter().all(|free| *free > RESERVE_BYTES / 4), "the reserve was used up: {free:?}");
     assert!((0..3).all(|node| cluster.nodes[node].is_running()));
