@@ -73,7 +73,7 @@ impl Settings {
             log_segment_bytes: 64 << 20,
             log_bytes_before_checkpoint: 256 << 20,
             log_bytes_max: 2 << 30,
-            disk_reserve_bytes: 256 << 20,
+            disk_reserve_bytes: 1 << 30,
         }
     }
 }

@@ -167,9 +167,9 @@ pub struct Settings {
     pub log_bytes_max: u64,
 
     /// With less than so many bytes free on the disk of `data_dir`, this node takes no writes (`-MISCONF`) and answers reads, until
-    /// there is room again; a leader lets a node with room lead. It should hold two files of the log and half of
-    /// `memory_bytes`. 0: it takes writes until the disk itself refuses, and then stops.
-    #[arg(long, env = "TALON_DISK_RESERVE_BYTES", default_value_t = 256 << 20)]
+    /// there is room again; a leader lets a node with room lead. It should hold a few files of the log and a
+    /// compaction of the storage: 1 GB does. 0: it takes writes until the disk itself refuses, and then stops.
+    #[arg(long, env = "TALON_DISK_RESERVE_BYTES", default_value_t = 1 << 30)]
     pub disk_reserve_bytes: u64,
 
     /// The name under which Sentinel-aware clients ask for this cluster.
