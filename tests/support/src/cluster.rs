@@ -114,8 +114,6 @@ pub struct Node {
     pub host: Host,
     flags: Vec<String>,
     program: Vec<String>,
-    /// What the binary is started through, as `prlimit --nofile=900`.
-    wrapper: Vec<String>,
     process: Option<Process>,
 }
 
@@ -145,7 +143,6 @@ impl Node {
             host,
             flags: flags.to_vec(),
             program: Vec::new(),
-            wrapper: Vec::new(),
             process: None,
         }
     }
@@ -193,18 +190,8 @@ impl Node {
             args.splice(0..0, enter);
             program = PathBuf::from("nsenter");
         }
-        if let Some((first, rest)) = self.wrapper.split_first() {
-            let binary = std::mem::replace(&mut program, PathBuf::from(first));
-            let words = rest.iter().cloned().chain([binary.to_string_lossy().into_owned()]);
-            args.splice(0..0, words);
-        }
         self.process = Some(Process::start(&name, &program, &args, &self.log)?);
         Ok(())
-    }
-
-    /// Starts it through another program, which must become it, from the next start on.
-    pub fn set_wrapper(&mut self, words: &[&str]) {
-        self.wrapper = words.iter().map(|&word| word.to_owned()).collect();
     }
 
     /// Gives a flag another value, from the next start on.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use talon_cluster_tests::verify;
 use talon_damage_tests::{Data, Random};
-use talon_tests_support::{Client, Cluster, ClusterOptions, Node, Value, wait_until};
+use talon_tests_support::{Client, Cluster, ClusterOptions, Node, Value, talon_binary, wait_until};
 
 use crate::alone;
 
@@ -25,8 +25,10 @@ fn clients_get_only_the_descriptors_that_the_node_does_not_need() {
         .flag("--log-segment-bytes", "1048576")
         .flag("--log-bytes-before-checkpoint", "1048576")
         .flag("--log-bytes-max", "4194304");
-    let nofile = format!("--nofile={LIMIT}:{LIMIT}");
-    let mut cluster = Cluster::start_prepared(&options, |node| node.set_wrapper(&["prlimit", &nofile]));
+    // prlimit becomes the node.
+    let binary = talon_binary().to_string_lossy().into_owned();
+    let limited = ["prlimit".to_owned(), format!("--nofile={LIMIT}:{LIMIT}"), binary];
+    let mut cluster = Cluster::start_with(&options.program(limited));
     let leader = cluster.leader();
     let text = log(&cluster.nodes[leader]);
     let said = text.lines().find(|line| line.contains("maxclients is reduced to")).expect("the log says it").to_owned();

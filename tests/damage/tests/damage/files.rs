@@ -27,7 +27,7 @@ fn cluster_with_data(random: &mut Random) -> (Cluster, Data) {
     let options = ClusterOptions::nodes(3)
         .flag("--log-segment-bytes", "1048576")
         .flag("--log-bytes-before-checkpoint", "1048576")
-        .flag("--log-bytes-max", "4194304");
+        .flag("--log-bytes-max", "33554432");
     let cluster = Cluster::start_with(&options);
     let mut leader = cluster.connect_to_leader();
     let mut data = Data::new();
@@ -40,7 +40,8 @@ fn cluster_with_data(random: &mut Random) -> (Cluster, Data) {
         sleep(Duration::from_millis(700));
     }
     data.write(&mut leader, random, "last", 300, 400).expect("writes are taken");
-    sleep(Duration::from_millis(500));
+    // A checkpoint made while the node is down would come to it and cover the damage.
+    sleep(Duration::from_millis(1_500));
     (cluster, data)
 }
 
