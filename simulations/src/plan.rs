@@ -62,7 +62,7 @@ pub struct WrongClock {
 pub type Scenario = (&'static str, &'static str);
 
 /// Scenarios that are more than one kind of fault.
-const OWN: [Scenario; 6] = [
+const OWN: [Scenario; 9] = [
     ("swarm", "the seed chooses a few kinds of faults of all there are, and everything else"),
     ("healthy", "nothing goes wrong at all: what only holds in a healthy cluster must hold"),
     (
@@ -72,6 +72,18 @@ const OWN: [Scenario; 6] = [
     ),
     ("wrong-clocks", "clocks of a minority are wrong from the start, jump and drift, while leadership moves"),
     ("pauses", "machines stand still, and leadership moves: nobody may read by a lease that is over"),
+    (
+        "suspended",
+        "leaders are cut off and stand still, and a clock may have stood still with them: no lease outlives its time",
+    ),
+    (
+        "handed-over",
+        "leadership is handed over while links are slow: whoever led must not read by its lease until it knows more",
+    ),
+    (
+        "old-leases",
+        "a node that does not hear the leader campaigns, and those that do are restarted, and must not vote at once",
+    ),
     ("restarts", "processes are killed and start again at once, also while they elect and hand over"),
 ];
 
@@ -138,6 +150,9 @@ impl Plan {
                 (vec![(FaultKind::ClockJump, 2), (FaultKind::ClockDrift, 1), (FaultKind::Transfer, 2)], 3_000)
             }
             "pauses" => (vec![(FaultKind::Pause, 3), (FaultKind::Transfer, 1)], 2_000),
+            "suspended" => (vec![(FaultKind::Partition, 3), (FaultKind::OneWay, 1), (FaultKind::Pause, 4)], 500),
+            "handed-over" => (vec![(FaultKind::Transfer, 4), (FaultKind::SlowLinks, 3), (FaultKind::OneWay, 1)], 1_000),
+            "old-leases" => (vec![(FaultKind::Flapping, 3), (FaultKind::Crash, 4)], 600),
             "restarts" => (vec![(FaultKind::Crash, 4), (FaultKind::PowerCut, 2), (FaultKind::Transfer, 1)], 1_500),
             _ => {
                 let kind = FaultKind::ALL.into_iter().find(|kind| kind.words().0 == name)?;

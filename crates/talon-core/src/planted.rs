@@ -14,7 +14,7 @@ pub enum Bug {
     ForgetVote,
     /// openraft's leader restore is left on.
     LeaderRestore,
-    /// A leader answers reads as if its lease held, and so without a read index.
+    /// A leader answers reads for as long as it believes that it leads, without a lease and without a read index.
     ReadWithoutLease,
     /// The lease is counted by a clock that stands still while the machine is suspended.
     LeaseByStoppingClock,
@@ -42,11 +42,13 @@ pub enum Bug {
     ReplyByIndex,
     /// A follower's read is answered before the follower has caught up after its start.
     ServeBeforeCaughtUp,
+    /// A read index is what openraft says it is; it takes a reply from before for one to a later request.
+    TrustOpenraftReadIndex,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 18] = [
+    pub const ALL: [Bug; 19] = [
         Bug::AcknowledgeBeforeSync,
         Bug::ApplyOutOfOrder,
         Bug::ForgetVote,
@@ -65,6 +67,7 @@ impl Bug {
         Bug::HalfInstalledCheckpoint,
         Bug::ReplyByIndex,
         Bug::ServeBeforeCaughtUp,
+        Bug::TrustOpenraftReadIndex,
     ];
 }
 
