@@ -240,7 +240,7 @@ impl Ledger {
             Some((kept, replay)) => (kept + 1, replay.clone()),
             None => (0, Replay::default()),
         };
-        for (index, entry) in self.entries.range(from..=index) {
+        for (index, entry) in self.entries.range(from..).take_while(|(place, _)| **place <= index) {
             replay.step(*index, entry).ok()?;
         }
         Some(replay)

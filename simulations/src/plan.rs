@@ -62,7 +62,7 @@ pub struct WrongClock {
 pub type Scenario = (&'static str, &'static str);
 
 /// Scenarios that are more than one kind of fault.
-const OWN: [Scenario; 9] = [
+const OWN: [Scenario; 10] = [
     ("swarm", "the seed chooses a few kinds of faults of all there are, and everything else"),
     ("healthy", "nothing goes wrong at all: what only holds in a healthy cluster must hold"),
     (
@@ -71,6 +71,10 @@ const OWN: [Scenario; 9] = [
          that it had lost to other entries, and states diverged",
     ),
     ("wrong-clocks", "clocks of a minority are wrong from the start, jump and drift, while leadership moves"),
+    (
+        "few-clocks",
+        "clocks of a minority are wrong, and nodes that have just started have heard few others when they lead: T does not follow them back",
+    ),
     ("pauses", "machines stand still, and leadership moves: nobody may read by a lease that is over"),
     (
         "suspended",
@@ -149,6 +153,15 @@ impl Plan {
             "wrong-clocks" => {
                 (vec![(FaultKind::ClockJump, 2), (FaultKind::ClockDrift, 1), (FaultKind::Transfer, 2)], 3_000)
             }
+            "few-clocks" => (
+                vec![
+                    (FaultKind::Crash, 4),
+                    (FaultKind::Partition, 1),
+                    (FaultKind::ClockJump, 1),
+                    (FaultKind::Transfer, 1),
+                ],
+                1_500,
+            ),
             "pauses" => (vec![(FaultKind::Pause, 3), (FaultKind::Transfer, 1)], 2_000),
             "suspended" => (vec![(FaultKind::Partition, 3), (FaultKind::OneWay, 1), (FaultKind::Pause, 4)], 500),
             "handed-over" => (vec![(FaultKind::Transfer, 4), (FaultKind::SlowLinks, 3), (FaultKind::OneWay, 1)], 1_000),
@@ -164,7 +177,7 @@ impl Plan {
         plan.fault_interval_ms = interval_ms;
         plan.wrong_clocks.clear();
         match name {
-            "wrong-clocks" => plan.let_clocks_be_wrong(),
+            "wrong-clocks" | "few-clocks" => plan.let_clocks_be_wrong(),
             "far-behind" => plan.keep_little_log(),
             _ => {}
         }

@@ -14,8 +14,20 @@ use crate::report::table;
 /// The scenario that shows a bug.
 pub fn scenario(bug: Bug) -> &'static str {
     match bug {
+        Bug::AcknowledgeBeforeSync => "power-cut-all",
+        Bug::ForgetVote => "restarts",
         Bug::LeaderRestore => "leader-restore",
-        _ => "swarm",
+        Bug::ReadWithoutLease => "partition",
+        Bug::LeaseByStoppingClock | Bug::TrustOpenraftReadIndex => "pauses",
+        Bug::ExpireByLocalClock => "wrong-clocks",
+        Bug::PurgeIgnoresRewrites | Bug::ServeBeforeCaughtUp => "restarts",
+        Bug::TickGoesBack => "few-clocks",
+        Bug::LosePositionOnInstall | Bug::HalfInstalledCheckpoint => "far-behind",
+        Bug::FlushSpacesApart => "power-cut",
+        Bug::TransferKeepsLease => "handed-over",
+        Bug::VoteWithinOldLease => "old-leases",
+        Bug::ProposeTwice | Bug::ReplyByIndex => "partition",
+        Bug::ApplyOutOfOrder | Bug::HalfTransaction => "swarm",
     }
 }
 

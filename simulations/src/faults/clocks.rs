@@ -1,6 +1,7 @@
 //! Clocks that jump and drift, and machines that stand still.
 
 use super::scene::{Fault, Scene};
+use crate::host::name;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -63,22 +64,35 @@ pub fn drift(scene: &mut Scene<'_, '_>) -> Option<Box<dyn Fault>> {
     Some(Box::new(Clock { id, until_us, hit: false }))
 }
 
-/// A machine that stands still. Hit: it led.
+/// A machine that stands still, and perhaps does not hear the other nodes for a while when it goes on. Hit: it led.
 struct Still {
     id: u64,
     until_us: u64,
+    /// To the other nodes and back; whole again when simulated time has come to `cut_until_us`.
+    ways: Vec<(String, String)>,
+    cut_until_us: u64,
     hit: bool,
+}
+
+impl Still {
+    fn resume(&self, scene: &Scene<'_, '_>) {
+        if let Some(process) = scene.world.process(self.id) {
+            process.machine.pause.resume();
+        }
+    }
 }
 
 impl Fault for Still {
     fn step(&mut self, scene: &mut Scene<'_, '_>) -> bool {
-        scene.now_us >= self.until_us
+        if scene.now_us >= self.until_us {
+            self.resume(scene);
+        }
+        scene.now_us >= self.cut_until_us.max(self.until_us)
     }
 
     fn heal(&mut self, scene: &mut Scene<'_, '_>) {
-        if let Some(process) = scene.world.process(self.id) {
-            process.machine.pause.resume();
-        }
+        self.resume(scene);
+        scene.network.mend(scene.sim, &self.ways);
     }
 
     fn hit(&self) -> bool {
@@ -86,7 +100,7 @@ impl Fault for Still {
     }
 }
 
-/// A machine stands still for longer than a lease.
+/// A machine stands still for longer than a lease. Sometimes its network goes on later than itself.
 pub fn pause(scene: &mut Scene<'_, '_>) -> Option<Box<dyn Fault>> {
     let id = scene.target()?;
     let process = scene.world.process(id)?;
@@ -94,7 +108,14 @@ pub fn pause(scene: &mut Scene<'_, '_>) -> Option<Box<dyn Fault>> {
         return None;
     }
     let until_us = scene.now_us + scene.lasting(700, 5_000);
-    tracing::info!(node = id, until_us, "a machine stands still");
+    let (mut ways, mut cut_until_us) = (Vec::new(), 0);
+    if scene.chance(40) {
+        let others: Vec<String> = scene.nodes().into_iter().filter(|other| *other != id).map(name).collect();
+        ways.extend(others.into_iter().flat_map(|other| [(name(id), other.clone()), (other, name(id))]));
+        cut_until_us = until_us + scene.lasting(50, 1_500);
+        scene.network.cut(scene.sim, &ways);
+    }
+    tracing::info!(node = id, until_us, cut_until_us, "a machine stands still");
     process.machine.pause.begin(until_us);
-    Some(Box::new(Still { id, until_us, hit: scene.leader() == Some(id) }))
+    Some(Box::new(Still { id, until_us, ways, cut_until_us, hit: scene.leader() == Some(id) }))
 }
