@@ -178,7 +178,7 @@ fn simulate(plan: Plan, out: &Path, show_trace: bool) -> Result<Report, Failure>
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
     panics::watch();
     ambient::begin(plan.seed);
-    let trace = Trace::default();
+    let trace = if show_trace { Trace::beside_another() } else { Trace::default() };
     let registry = tracing_subscriber::registry().with(trace.clone());
     if show_trace {
         registry.with(tracing_subscriber::fmt::layer().without_time().with_writer(std::io::stderr)).init();
