@@ -265,10 +265,10 @@ impl Ledger {
             }
         };
         self.last_hashes.insert(node, (index, hash.clone()));
-        let first = !self.hashes.contains_key(&index);
+        let alike = self.hashes.get(&index).is_some_and(|(_, known)| *known == hash);
         i01::hashed(&mut self.score, &mut self.hashes, node, index, hash);
-        // Who comes later has the same hash, or breaks I1.
-        if first || anew {
+        // A state like one that was compared with the model need not be; one that is unlike has to say in what.
+        if !alike || anew {
             let at_once = (self.replay.index() == Some(index) && !self.stuck).then(|| self.replay.clone());
             if let Some(model) = at_once.or_else(|| self.model_at(index)) {
                 i09::same_rows(&mut self.score, node, view, &model);

@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::report::Report;
 use crate::trace::Trace;
 use crate::world::World;
-use crate::{client, verdict, workloads};
+use crate::{client, panics, verdict, workloads};
 
 /// How much may be under way in one direction of a connection, messages.
 const TCP_MESSAGES_MAX: usize = 16_384;
@@ -85,22 +85,21 @@ pub fn run(plan: Plan, folder: &Path, out: Option<&Path>, trace: &Trace) -> Resu
     }
     let mut injector = Injector::new(world.clone());
     let end = Duration::from_secs(world.plan.duration_s);
-    while sim.elapsed() < end {
-        sim.step()?;
+    let mut tick = |sim: &mut turmoil::Sim<'_>| -> Result<bool, Box<dyn std::error::Error>> {
+        if let Err(error) = sim.step() {
+            // A node that panicked ends the run, and is what the run is about.
+            return if panics::seen().is_empty() { Err(error) } else { Ok(false) };
+        }
         ambient::advance_to(sim.elapsed().as_micros() as u64);
-        injector.step(&mut sim);
+        injector.step(sim);
         world.watch();
-    }
+        Ok(true)
+    };
+    while sim.elapsed() < end && tick(&mut sim)? {}
     world.end();
     // Nobody asks any more: what is under way ends, and then all stand at one place.
-    let rest_until = end + REST_MAX;
-    while sim.elapsed() < rest_until
-        && (sim.elapsed() < end + REST_MIN || verdict::settled(&world).difference().is_some())
-    {
-        sim.step()?;
-        ambient::advance_to(sim.elapsed().as_micros() as u64);
-        injector.step(&mut sim);
-    }
+    let at_rest = |at: Duration| at >= end + REST_MIN && verdict::settled(&world).difference().is_none();
+    while sim.elapsed() < end + REST_MAX && !at_rest(sim.elapsed()) && tick(&mut sim)? {}
     let settled = verdict::settled(&world);
     Ok(verdict::conclude(&world, trace, &settled, injector.counts(), out)?)
 }

@@ -24,7 +24,7 @@ use crate::world::World;
 /// How many faults are open at the same time, at most.
 const OPEN_MAX: usize = 4;
 /// The cluster has formed, and clients have begun, by then, µs.
-const BEGIN_US: u64 = 4_000_000;
+pub const BEGIN_US: u64 = 4_000_000;
 /// How long after the wanted moment a fault comes, at most, µs.
 const LATE_US_MAX: u64 = 400_000;
 /// How long a wanted moment is waited for, µs.

@@ -176,7 +176,7 @@ impl<'a> Case<'a> {
                 let in_time = operation.called_us <= at_us && operation.returned_us.is_some_and(|us| at_us <= us);
                 in_time && occurrence.done.answers(operation)
             };
-            if let Some(place) = acknowledged.iter().position(|operation| fits(operation)) {
+            if let Some(place) = acknowledged.iter().position(fits) {
                 self.matched.push(Matched { operation: acknowledged.remove(place), step: occurrence.step });
             } else if let Some(place) = unknown.iter().position(|operation| operation.called_us <= at_us) {
                 unknown.remove(place);

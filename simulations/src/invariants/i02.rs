@@ -47,7 +47,9 @@ pub fn judge(case: &Case<'_>, score: &mut Score) {
 mod tests {
     use super::*;
 
-    fn found(stood: &[(u64, Option<(u64, u64)>, (u64, u64))]) -> usize {
+    type Stood = (u64, Option<(u64, u64)>, (u64, u64));
+
+    fn found(stood: &[Stood]) -> usize {
         let (mut score, mut clocks) = (Score::default(), BTreeMap::new());
         for (node, before, now) in stood {
             stands(&mut score, &mut clocks, *node, *before, *now);
