@@ -62,7 +62,7 @@ pub struct WrongClock {
 pub type Scenario = (&'static str, &'static str);
 
 /// Scenarios that are more than one kind of fault.
-const OWN: [Scenario; 10] = [
+const OWN: [Scenario; 11] = [
     ("swarm", "the seed chooses a few kinds of faults of all there are, and everything else"),
     ("healthy", "nothing goes wrong at all: what only holds in a healthy cluster must hold"),
     (
@@ -87,6 +87,10 @@ const OWN: [Scenario; 10] = [
     (
         "old-leases",
         "a node that does not hear the leader campaigns, and those that do are restarted, and must not vote at once",
+    ),
+    (
+        "cut-off-behind",
+        "nodes are cut off until only a checkpoint helps them, answer reads when it comes, and may crash then",
     ),
     ("restarts", "processes are killed and start again at once, also while they elect and hand over"),
 ];
@@ -166,6 +170,7 @@ impl Plan {
             "suspended" => (vec![(FaultKind::Partition, 3), (FaultKind::OneWay, 1), (FaultKind::Pause, 4)], 500),
             "handed-over" => (vec![(FaultKind::Transfer, 4), (FaultKind::SlowLinks, 3), (FaultKind::OneWay, 1)], 1_000),
             "old-leases" => (vec![(FaultKind::Flapping, 3), (FaultKind::Crash, 4)], 600),
+            "cut-off-behind" => (vec![(FaultKind::Partition, 5), (FaultKind::Crash, 2)], 1_500),
             "restarts" => (vec![(FaultKind::Crash, 4), (FaultKind::PowerCut, 2), (FaultKind::Transfer, 1)], 1_500),
             _ => {
                 let kind = FaultKind::ALL.into_iter().find(|kind| kind.words().0 == name)?;
@@ -178,7 +183,7 @@ impl Plan {
         plan.wrong_clocks.clear();
         match name {
             "wrong-clocks" | "few-clocks" => plan.let_clocks_be_wrong(),
-            "far-behind" => plan.keep_little_log(),
+            "far-behind" | "cut-off-behind" => plan.keep_little_log(),
             _ => {}
         }
         Some(plan)
