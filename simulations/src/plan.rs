@@ -62,7 +62,7 @@ pub struct WrongClock {
 pub type Scenario = (&'static str, &'static str);
 
 /// Scenarios that are more than one kind of fault.
-const OWN: [Scenario; 11] = [
+const OWN: [Scenario; 8] = [
     ("swarm", "the seed chooses a few kinds of faults of all there are, and everything else"),
     ("healthy", "nothing goes wrong at all: what only holds in a healthy cluster must hold"),
     (
@@ -76,18 +76,6 @@ const OWN: [Scenario; 11] = [
         "clocks of a minority are wrong, and nodes that have just started have heard few others when they lead: T does not follow them back",
     ),
     ("pauses", "machines stand still, and leadership moves: nobody may read by a lease that is over"),
-    (
-        "suspended",
-        "leaders are cut off and stand still, and a clock may have stood still with them: no lease outlives its time",
-    ),
-    (
-        "handed-over",
-        "leadership is handed over while links are slow: whoever led must not read by its lease until it knows more",
-    ),
-    (
-        "old-leases",
-        "a node that does not hear the leader campaigns, and those that do are restarted, and must not vote at once",
-    ),
     (
         "cut-off-behind",
         "nodes are cut off until only a checkpoint helps them, answer reads when it comes, and may crash then",
@@ -167,9 +155,6 @@ impl Plan {
                 1_500,
             ),
             "pauses" => (vec![(FaultKind::Pause, 3), (FaultKind::Transfer, 1)], 2_000),
-            "suspended" => (vec![(FaultKind::Partition, 3), (FaultKind::OneWay, 1), (FaultKind::Pause, 4)], 500),
-            "handed-over" => (vec![(FaultKind::Transfer, 4), (FaultKind::SlowLinks, 3), (FaultKind::OneWay, 1)], 1_000),
-            "old-leases" => (vec![(FaultKind::Flapping, 3), (FaultKind::Crash, 4)], 600),
             "cut-off-behind" => (vec![(FaultKind::Partition, 5), (FaultKind::Crash, 2)], 1_500),
             "restarts" => (vec![(FaultKind::Crash, 4), (FaultKind::PowerCut, 2), (FaultKind::Transfer, 1)], 1_500),
             _ => {

@@ -15,18 +15,17 @@ use crate::report::table;
 pub fn scenario(bug: Bug) -> &'static str {
     match bug {
         Bug::AcknowledgeBeforeSync => "power-cut-all",
-        Bug::ForgetVote => "restarts",
         Bug::LeaderRestore => "leader-restore",
         Bug::ReadWithoutLease => "partition",
         Bug::LeaseByStoppingClock | Bug::TrustOpenraftReadIndex => "pauses",
         Bug::ExpireByLocalClock => "wrong-clocks",
-        Bug::PurgeIgnoresRewrites | Bug::ServeBeforeCaughtUp => "restarts",
+        Bug::ForgetVote | Bug::PurgeIgnoresRewrites => "restarts",
         Bug::TickGoesBack => "few-clocks",
         Bug::LosePositionOnInstall => "far-behind",
         Bug::HalfInstalledCheckpoint => "cut-off-behind",
         Bug::FlushSpacesApart => "power-cut",
-        Bug::TransferKeepsLease => "handed-over",
-        Bug::VoteWithinOldLease => "old-leases",
+        Bug::TransferKeepsLease => "unheard-transfer",
+        Bug::VoteWithinOldLease => "usurped",
         Bug::ProposeTwice | Bug::ReplyByIndex => "partition",
         Bug::ApplyOutOfOrder | Bug::HalfTransaction => "swarm",
     }

@@ -134,7 +134,6 @@ fn has_lost_quorum(inner: &Inner, seen: &Metrics) -> bool {
 fn may_serve(inner: &Inner, seen: &Metrics, now: Leadership) -> bool {
     match now {
         Leadership::Leading { .. } => true,
-        Leadership::Following { .. } if is_planted(Bug::ServeBeforeCaughtUp) => true,
         Leadership::Following { .. } => {
             let applied = seen.last_applied.map(|applied| applied.index);
             inner.watch_over.heard.first_committed().is_some_and(|committed| applied.is_some_and(|at| at >= committed))

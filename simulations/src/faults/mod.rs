@@ -3,6 +3,7 @@
 mod behind;
 mod clocks;
 mod disks;
+mod leases;
 mod lives;
 mod network;
 mod orders;
@@ -74,13 +75,17 @@ pub enum FaultKind {
     RollingRestart,
     /// A voter comes back with empty disks, while all is well otherwise.
     LostDisk,
+    /// One node campaigns, those that hear the leader are restarted, and the leader is cut off.
+    Usurped,
+    /// Leadership is handed over, and whoever led does not hear that it was.
+    UnheardTransfer,
 }
 
 type Inject = fn(&mut Scene<'_, '_>) -> Option<Box<dyn Fault>>;
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [FaultKind; 19] = [
+    pub const ALL: [FaultKind; 21] = [
         FaultKind::Partition,
         FaultKind::OneWay,
         FaultKind::Flapping,
@@ -100,6 +105,8 @@ impl FaultKind {
         FaultKind::FarBehind,
         FaultKind::RollingRestart,
         FaultKind::LostDisk,
+        FaultKind::Usurped,
+        FaultKind::UnheardTransfer,
     ];
 
     /// Its name, and what it is in a line.
@@ -123,6 +130,12 @@ impl FaultKind {
             FaultKind::Transfer => ("transfer", "leadership is handed over, to anybody or to a given node"),
             FaultKind::FarBehind => ("far-behind", "a node stays away until only a checkpoint helps it"),
             FaultKind::RollingRestart => ("rolling-restart", "all nodes are restarted one after the other"),
+            FaultKind::Usurped => {
+                ("usurped", "one node campaigns, those that hear the leader are restarted, and it is cut off")
+            }
+            FaultKind::UnheardTransfer => {
+                ("unheard-transfer", "leadership is handed over, and whoever led does not hear that it was")
+            }
             FaultKind::LostDisk => ("lost-disk", "a voter comes back with empty disks, while all is well otherwise"),
         }
     }
@@ -148,6 +161,8 @@ impl FaultKind {
             FaultKind::FarBehind => behind::far_behind,
             FaultKind::RollingRestart => orders::rolling_restart,
             FaultKind::LostDisk => behind::lost_disk,
+            FaultKind::Usurped => leases::usurped,
+            FaultKind::UnheardTransfer => leases::unheard_transfer,
         }
     }
 }
