@@ -62,7 +62,7 @@ pub struct WrongClock {
 pub type Scenario = (&'static str, &'static str);
 
 /// Scenarios that are more than one kind of fault.
-const OWN: [Scenario; 8] = [
+const OWN: [Scenario; 9] = [
     ("swarm", "the seed chooses a few kinds of faults of all there are, and everything else"),
     ("healthy", "nothing goes wrong at all: what only holds in a healthy cluster must hold"),
     (
@@ -79,6 +79,10 @@ const OWN: [Scenario; 8] = [
     (
         "cut-off-behind",
         "nodes are cut off until only a checkpoint helps them, answer reads when it comes, and may crash then",
+    ),
+    (
+        "late-replies",
+        "leaders are cut off or stand still, and replies from before come late: they are no word about later requests",
     ),
     ("restarts", "processes are killed and start again at once, also while they elect and hand over"),
 ];
@@ -156,6 +160,15 @@ impl Plan {
             ),
             "pauses" => (vec![(FaultKind::Pause, 3), (FaultKind::Transfer, 1)], 2_000),
             "cut-off-behind" => (vec![(FaultKind::Partition, 5), (FaultKind::Crash, 2)], 1_500),
+            "late-replies" => (
+                vec![
+                    (FaultKind::SlowLinks, 4),
+                    (FaultKind::Pause, 2),
+                    (FaultKind::Partition, 2),
+                    (FaultKind::Flapping, 1),
+                ],
+                800,
+            ),
             "restarts" => (vec![(FaultKind::Crash, 4), (FaultKind::PowerCut, 2), (FaultKind::Transfer, 1)], 1_500),
             _ => {
                 let kind = FaultKind::ALL.into_iter().find(|kind| kind.words().0 == name)?;

@@ -644,7 +644,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let (stores, wanted) = (self.stores.clone(), meta.last_log_id);
         if is_planted(Bug::HalfInstalledCheckpoint) {
             stores.open_half(&snapshot).map_err(io::Error::other)?;
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         }
         let install = move || {
             let result = stores.install(&snapshot);
