@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak, mpsc};
+use std::thread::JoinHandle;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, Snapshot, SnapshotMeta};
@@ -560,8 +561,23 @@ pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 /// openraft's handle to the state.
 pub struct StateMachine {
     stores: Arc<Stores>,
-    /// The thread that applies, if there is one. A bounded queue of one: openraft waits for each lump.
-    apply: Option<mpsc::SyncSender<Lump>>,
+    /// The thread that applies, if there is one.
+    applier: Option<Applier>,
+}
+
+/// The thread that applies, and its queue: a bounded one of one, for openraft waits for each lump.
+struct Applier {
+    lumps: Option<mpsc::SyncSender<Lump>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Applier {
+    /// Waits for the thread's end: it may be the last to hold the storage, and closing that must not go on while the process ends.
+    fn drop(&mut self) {
+        drop(self.lumps.take());
+        // If it has panicked, it has said so.
+        drop(self.thread.take().map(JoinHandle::join));
+    }
 }
 
 impl StateMachine {
@@ -571,27 +587,27 @@ impl StateMachine {
     /// If the thread cannot be started.
     pub fn start(stores: Arc<Stores>) -> io::Result<StateMachine> {
         if stores.workers == Workers::Inline {
-            return Ok(StateMachine { stores, apply: None });
+            return Ok(StateMachine { stores, applier: None });
         }
-        let (apply, lumps) = mpsc::sync_channel::<Lump>(1);
+        let (sender, lumps) = mpsc::sync_channel::<Lump>(1);
         let applying = stores.clone();
-        stores.workers.start("talon-apply", move || {
+        let thread = std::thread::Builder::new().name("talon-apply".into()).spawn(move || {
             for lump in lumps {
                 let result = applying.apply(lump.entries).inspect_err(|fault| applying.fail(fault));
                 let _ = lump.done.send(result);
             }
         })?;
-        Ok(StateMachine { stores, apply: Some(apply) })
+        Ok(StateMachine { stores, applier: Some(Applier { lumps: Some(sender), thread: Some(thread) }) })
     }
 
     async fn apply_lump(&self, entries: Vec<Entry>) -> io::Result<()> {
-        let Some(apply) = &self.apply else {
+        let Some(Applier { lumps: Some(lumps), .. }) = &self.applier else {
             let result = self.stores.apply(entries).inspect_err(|fault| self.stores.fail(fault));
             return result.map_err(io::Error::other);
         };
         let (done, finished) = oneshot::channel();
         let gone = || io::Error::other("the thread that applies is gone");
-        apply.send(Lump { entries, done }).map_err(|_| gone())?;
+        lumps.send(Lump { entries, done }).map_err(|_| gone())?;
         finished.await.map_err(|_| gone())?.map_err(io::Error::other)
     }
 }
