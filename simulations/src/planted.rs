@@ -18,7 +18,6 @@ pub fn scenario(bug: Bug) -> &'static str {
         Bug::LeaderRestore => "leader-restore",
         Bug::ReadWithoutLease => "partition",
         Bug::LeaseByStoppingClock => "pauses",
-        Bug::TrustOpenraftReadIndex => "late-replies",
         Bug::ExpireByLocalClock => "wrong-clocks",
         Bug::ForgetVote | Bug::PurgeIgnoresRewrites => "restarts",
         Bug::TickGoesBack => "few-clocks",

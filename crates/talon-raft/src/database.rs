@@ -262,9 +262,6 @@ async fn confirm(inner: &Inner, deadline_ms: u64) -> Result<(u64, bool), Denied>
 /// has just been told so, and mistakes older replies for newer ones (see [`crate::lease`]); then the right ones are still
 /// under way, or will not come.
 async fn has_led_since(inner: &Inner, term: u64, number: u64) -> bool {
-    if is_planted(Bug::TrustOpenraftReadIndex) {
-        return true;
-    }
     let end_ms = inner.time.monotonic_ms() + inner.settings.election_timeout_ms_max;
     let mut waited = false;
     loop {
