@@ -334,8 +334,8 @@ impl KvRead {
     }
 
     /// How many keys there are, exactly; expired ones are not counted. It takes the time of a scan and constant memory: a count that
-    /// is kept would cost every write a look at what it overwrites, and batches of writes came out 43 to 71 % slower for it (`examples/bench.rs`
-    /// measures it); the scan takes about half a second for a million keys.
+    /// is kept would cost every write a look at what it overwrites, and batches of writes came out 43 to 71 % slower for it (`talon-bench
+    /// embedded --kept-count` measures it); the scan takes about half a second for a million keys.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;

@@ -35,6 +35,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
             "talon-storage",
         ],
     ),
+    ("talon-bench", &["talon", "talon-client", "talon-core"]),
 ];
 
 /// Packages from outside that a crate must not depend on, because of what it must never know.

@@ -4,7 +4,10 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
 
 /// How long one tick of the counters below /proc is; the kernel shows them in hundredths of a second on every platform.
 const TICK: Duration = Duration::from_millis(10);
@@ -12,13 +15,15 @@ const TICK: Duration = Duration::from_millis(10);
 const SYNCS: usize = 200;
 
 /// The machine, in the words of /proc.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Machine {
     cpu: String,
     cores: usize,
     memory_gib: f64,
     kernel: String,
-    sync: Duration,
+    sync_ms: f64,
+    /// The commit of the sources in the current folder, `+` if they were changed since; none outside a repository.
+    commit: Option<String>,
 }
 
 impl Machine {
@@ -36,7 +41,8 @@ impl Machine {
             cores: std::thread::available_parallelism()?.get(),
             memory_gib: memory_kib / 1024.0 / 1024.0,
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
-            sync: time_of_a_sync(folder)?,
+            sync_ms: time_of_a_sync(folder)?.as_secs_f64() * 1000.0,
+            commit: commit(),
         })
     }
 
@@ -47,19 +53,63 @@ impl Machine {
 
     /// Whether a sync is so quick that there is no disk behind it.
     pub fn has_no_disk(&self) -> bool {
-        self.sync < Duration::from_micros(10)
+        self.sync_ms < 0.01
     }
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Machine { cpu, cores, memory_gib, kernel, sync } = self;
-        let sync_ms = sync.as_secs_f64() * 1000.0;
+        let Machine { cpu, cores, memory_gib, kernel, sync_ms, commit } = self;
         write!(
             f,
             "{cpu}, {cores} cores, {memory_gib:.0} GiB of memory, Linux {kernel}, fdatasync of 4 KiB {sync_ms:.2} ms"
-        )
+        )?;
+        commit.as_ref().map_or(Ok(()), |commit| write!(f, "; commit {commit}"))
     }
+}
+
+fn commit() -> Option<String> {
+    let git = |words: &[&str]| {
+        let output = Command::new("git").args(words).output().ok().filter(|output| output.status.success())?;
+        String::from_utf8(output.stdout).ok().map(|text| text.trim().to_owned())
+    };
+    let commit = git(&["rev-parse", "--short=10", "HEAD"])?;
+    let is_clean = git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|changes| changes.is_empty());
+    Some(if is_clean { commit } else { format!("{commit}+") })
+}
+
+/// The resident memory of a process.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Memory {
+    /// Now.
+    pub resident_mib: f64,
+    /// The most it ever was.
+    pub peak_mib: f64,
+}
+
+impl Memory {
+    /// Of a running process.
+    ///
+    /// # Errors
+    /// If it is gone.
+    pub fn of(pid: u32) -> io::Result<Memory> {
+        let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let mib = |name| {
+            let kib: Option<f64> = field(&text, name).and_then(|value| value.split(' ').next()?.parse().ok());
+            kib.map_or(0.0, |kib| kib / 1024.0)
+        };
+        Ok(Memory { resident_mib: mib("VmRSS"), peak_mib: mib("VmHWM") })
+    }
+}
+
+/// How many bytes a process has caused to be written to the disk, less those that were deleted before.
+///
+/// # Errors
+/// If it is gone, or belongs to another user.
+pub fn written_bytes(pid: u32) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io"))?;
+    let bytes = |name| field(&text, name).and_then(|value| value.parse::<u64>().ok()).unwrap_or(0);
+    Ok(bytes("write_bytes").saturating_sub(bytes("cancelled_write_bytes")))
 }
 
 /// The value behind `name` and a colon.
@@ -103,6 +153,8 @@ pub struct Used {
 pub struct Usage {
     /// By each server, in the order they were asked for.
     pub servers: Vec<Duration>,
+    /// By this program and the loads it ran that have ended.
+    pub own: Duration,
     /// By processes that are none of this benchmark's, and by the machines beside a virtual one: 1 is the whole machine.
     pub others_share: f64,
 }
@@ -124,10 +176,11 @@ impl Used {
     pub fn since(&self, earlier: &Used, cores: usize) -> Usage {
         let pairs = self.servers.iter().zip(&earlier.servers);
         let servers: Vec<Duration> = pairs.map(|(now, then)| now.saturating_sub(*then)).collect();
-        let ours = self.own.saturating_sub(earlier.own) + servers.iter().sum::<Duration>();
+        let own = self.own.saturating_sub(earlier.own);
+        let ours = own + servers.iter().sum::<Duration>();
         let others = self.busy.saturating_sub(earlier.busy).saturating_sub(ours);
         let whole = (self.at - earlier.at).as_secs_f64() * cores as f64;
-        Usage { servers, others_share: others.as_secs_f64() / whole.max(f64::MIN_POSITIVE) }
+        Usage { servers, own, others_share: others.as_secs_f64() / whole.max(f64::MIN_POSITIVE) }
     }
 }
 
@@ -175,6 +228,9 @@ mod tests {
         let before = Used::look(&[std::process::id()]).unwrap();
         let usage = Used::look(&[std::process::id()]).unwrap().since(&before, machine.cores());
         assert_eq!(usage.servers.len(), 1);
+        let memory = Memory::of(std::process::id()).unwrap();
+        assert!(memory.peak_mib >= memory.resident_mib && memory.resident_mib > 0.1, "{memory:?}");
+        written_bytes(std::process::id()).unwrap();
         assert!(Used::look(&[u32::MAX]).is_err(), "a server that is gone is told");
     }
 }

@@ -1,0 +1,68 @@
+//! Measures Talon.
+//!
+//! - `run` drives a running cluster over RESP or gRPC, or the embedded database: closed loop, or open loop at a fixed rate.
+//! - `embedded` compares the embedded database with raw RocksDB calls for the same bytes.
+//!
+//! *Enters*: addresses, or the binary `talon`, already built (`TALON_BIN`, else `release/talon` in the target folder). *Leaves*: tables for a
+//! person, JSON for programs, SVG pictures. *Must never know*: how Talon does what it does; it sees what any
+//! user sees. `crates/talon-bench/README.md` shows how to run each part.
+
+#![warn(missing_docs)]
+
+// The parts that start clusters use the rest of these; they come next.
+mod embedded;
+#[allow(dead_code)]
+mod load;
+#[allow(dead_code)]
+mod machine;
+mod picture;
+#[allow(dead_code)]
+mod report;
+mod run;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What can go wrong, in words for people.
+pub type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+/// Measures Talon.
+#[derive(Debug, Parser)]
+#[command(name = "talon-bench", version, about)]
+struct Options {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Options),
+    Embedded(embedded::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Options::parse().command {
+        Command::Run(options) => run::run(&options),
+        Command::Embedded(options) => embedded::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("talon-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn options_are_well_formed() {
+        Options::command().debug_assert();
+    }
+}
