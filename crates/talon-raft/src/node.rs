@@ -38,6 +38,8 @@ const SILENCE_MS_MAX: u64 = 5_000;
 const WIDE_READS_MAX: usize = 8;
 /// What one entry carries at most beside the largest request, bytes: one pipeline of other calls.
 const ENTRY_SLACK_BYTES: usize = 16 << 20;
+/// How often a node looks whether its raft has stopped: by itself, it does that only after a fault.
+const STOPPED_CHECK: Duration = Duration::from_millis(50);
 /// How often a starting node asks its peers.
 const HELLO_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -337,17 +339,18 @@ impl Node {
     /// Resolves when the node has met a storage fault, with what it was: whoever runs the node ends it then.
     pub async fn failed(&self) -> String {
         let mut fault = self.inner.fault.clone();
-        let mut metrics = self.inner.raft.metrics();
+        let metrics = self.inner.raft.metrics();
         loop {
             if let Some(text) = fault.borrow_and_update().clone() {
                 return text;
             }
-            if let Err(error) = &metrics.borrow_and_update().running_state {
+            if let Err(error) = &metrics.borrow_watched().running_state {
                 return error.to_string();
             }
             tokio::select! {
                 changed = fault.changed() => if changed.is_err() { return "the state is gone".to_owned() },
-                changed = metrics.changed() => if changed.is_err() { return "raft has stopped".to_owned() },
+                // Not `metrics.changed()`: they change several times an entry, and whoever waits here has a thread of its own to wake.
+                () = tokio::time::sleep(STOPPED_CHECK) => {}
             }
         }
     }

@@ -16,7 +16,7 @@ use crate::settings::Settings;
 use crate::transport::Gate;
 use crate::types::TypeConfig;
 
-/// How often it looks, even if raft reports nothing: ages grow by themselves.
+/// How often it looks, even if nothing turns: ages and positions grow by themselves.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 type Metrics = openraft::RaftMetrics<TypeConfig>;
@@ -45,8 +45,12 @@ pub(crate) fn first_status(settings: &Settings) -> Status {
 /// Runs for as long as the node does.
 pub(crate) async fn run(inner: Arc<Inner>, leadership: watch::Sender<Leadership>, status: watch::Sender<Arc<Status>>) {
     let mut metrics = inner.raft.metrics();
+    // Who votes, leads and belongs: that turns seldom. All of the metrics change several times an entry, and looking at them
+    // each time cost more than the entry.
+    let mut turning = inner.raft.server_metrics();
     let mut serving = false;
     loop {
+        turning.borrow_and_update();
         let seen = metrics.borrow_and_update().clone();
         allow_elections(&inner, &seen);
         let now = judge(&inner, &seen);
@@ -66,8 +70,10 @@ pub(crate) async fn run(inner: Arc<Inner>, leadership: watch::Sender<Leadership>
         {
             observer.leads(term);
         }
+        let settled = serving && matches!(now, Leadership::Leading { .. } | Leadership::Following { .. });
         let ended = tokio::select! {
-            changed = metrics.changed() => changed.is_err(),
+            changed = turning.changed() => changed.is_err(),
+            changed = metrics.changed(), if !settled => changed.is_err(),
             () = tokio::time::sleep(INTERVAL) => false,
         };
         if ended {

@@ -128,8 +128,8 @@ impl Shared {
         }
     }
 
-    /// Hands work to the writer.
-    pub fn submit(&self, state: &mut State, work: Work) {
+    /// Hands work to the writer, and lets go of the state first: a writer that is woken while it is locked goes to sleep once more.
+    pub fn submit(&self, mut state: MutexGuard<'_, State>, work: Work) {
         let lazy = matches!(work, Work::Committed { .. });
         if let (Work::Committed { committed }, Some(Work::Committed { committed: last })) =
             (&work, state.queue.back_mut())
@@ -138,7 +138,13 @@ impl Shared {
         } else {
             state.queue.push_back(work);
         }
-        if state.writer == Writer::Asleep || (state.writer == Writer::Dozing && !lazy) {
+        let wakes = state.writer == Writer::Asleep || (state.writer == Writer::Dozing && !lazy);
+        if wakes {
+            // Once is enough.
+            state.writer = Writer::Busy;
+        }
+        drop(state);
+        if wakes {
             self.wake();
         }
     }

@@ -37,8 +37,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let (done, synced) = oneshot::channel();
         {
-            let mut state = self.shared().lock_sound()?;
-            self.shared().submit(&mut state, Work::Vote { vote: *vote, done });
+            let state = self.shared().lock_sound()?;
+            self.shared().submit(state, Work::Vote { vote: *vote, done });
         }
         Ok(synced.await.unwrap_or(Err(LogError::Closed))?)
     }
@@ -49,7 +49,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let mut state = self.shared().lock_sound()?;
         if state.marks.committed != committed {
             state.marks.committed = committed;
-            self.shared().submit(&mut state, Work::Committed { committed });
+            self.shared().submit(state, Work::Committed { committed });
         }
         Ok(())
     }
@@ -76,7 +76,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                     state.append(&entries, &sizes)?;
                     state.unsynced_bytes += bytes;
                     let epoch = state.index.epoch();
-                    shared.submit(&mut state, Work::Append { entries, bytes, epoch, callback });
+                    shared.submit(state, Work::Append { entries, bytes, epoch, callback });
                     return Ok(());
                 }
                 // Made under the lock, so that no notice is missed.
@@ -93,7 +93,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         {
             let mut state = self.shared().lock_sound()?;
             state.truncate(last_log_id);
-            self.shared().submit(&mut state, Work::Truncate { after: last_log_id, done });
+            self.shared().submit(state, Work::Truncate { after: last_log_id, done });
         }
         Ok(synced.await.unwrap_or(Err(LogError::Closed))?)
     }
@@ -102,7 +102,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn purge(&mut self, log_id: LogId) -> Result<(), io::Error> {
         let mut state = self.shared().lock_sound()?;
         state.purge(log_id);
-        self.shared().submit(&mut state, Work::Purge { upto: log_id });
+        self.shared().submit(state, Work::Purge { upto: log_id });
         Ok(())
     }
 }
