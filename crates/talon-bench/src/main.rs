@@ -2,6 +2,7 @@
 //!
 //! - `run` drives a running cluster over RESP or gRPC, or the embedded database: closed loop, or open loop at a fixed rate.
 //! - `embedded` compares the embedded database with raw RocksDB calls for the same bytes.
+//! - `compare` starts Talon, Redis and etcd in turns and drives them with the same clients.
 //!
 //! *Enters*: addresses, or the binary `talon`, already built (`TALON_BIN`, else `release/talon` in the target folder). *Leaves*: tables for a
 //! person, JSON for programs, SVG pictures. *Must never know*: how Talon does what it does; it sees what any
@@ -9,14 +10,15 @@
 
 #![warn(missing_docs)]
 
-// The parts that start clusters use the rest of these; they come next.
+// The part that fills large clusters uses the rest of these; it comes next.
+#[allow(dead_code)]
+mod cluster;
+mod compare;
 mod embedded;
 #[allow(dead_code)]
 mod load;
-#[allow(dead_code)]
 mod machine;
 mod picture;
-#[allow(dead_code)]
 mod report;
 mod run;
 
@@ -40,12 +42,14 @@ struct Options {
 enum Command {
     Run(run::Options),
     Embedded(embedded::Options),
+    Compare(compare::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Options::parse().command {
         Command::Run(options) => run::run(&options),
         Command::Embedded(options) => embedded::run(&options),
+        Command::Compare(options) => compare::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -92,3 +92,22 @@ fn the_embedded_database_stands_beside_raw_calls() {
     }
     assert!(compared["kept_count_slower"]["new keys"].is_number() && svg.contains("raw RocksDB"), "{compared}");
 }
+
+#[test]
+fn the_peers_stand_side_by_side() {
+    let quick = ["compare", "--rounds", "1", "--quick", "--seconds", "0.1", "--pipelines", "1,16"];
+    let (compared, svg) = bench(&quick);
+    assert_eq!(number(&compared["hit_rate"]), 1.0, "{compared}");
+    let bars = compared["bars"].as_array().unwrap();
+    assert_eq!(bars.len(), 13, "{compared}");
+    for bar in bars {
+        assert!(number(&bar["ratio"]) > 0.0 && bar["passes"].is_boolean(), "{bar}");
+    }
+    let entries = compared["entries"].as_array().unwrap();
+    for system in ["talon", "redis-replicas", "redis-always", "redis", "etcd"] {
+        let cells: Vec<&Value> = entries.iter().filter(|entry| entry["system"] == system).collect();
+        assert!(cells.len() >= 3, "{system}: {compared}");
+        assert!(cells.iter().all(|cell| number(&cell["requests_per_s"]) > 0.0 && cell["leader_us"].is_number()));
+    }
+    assert!(svg.contains("SET -P 16"), "{svg}");
+}

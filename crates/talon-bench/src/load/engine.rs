@@ -14,7 +14,7 @@ use futures::future::try_join_all;
 use hdrhistogram::Histogram;
 
 use super::keys::{Generator, value_bytes};
-use super::{Counts, Kind, Limit, Load, Measured, Session, Target};
+use super::{Counts, Kind, Limit, Load, Measured, Session, Stop, Target};
 use crate::Outcome;
 
 /// The longest latency that is told apart, and how many digits of one are kept.
@@ -116,6 +116,7 @@ fn thread_of<T: Target>(shared: &Shared<'_, T>, thread: usize, threads: usize) -
             schedule: load.rate.map(|rate| Schedule::new(start, rate, number, count)),
             depth: shared.target.depth(load.pipeline).max(1),
             limit: load.limit,
+            stop: &load.stop,
             start,
             given: &shared.given,
             recorder: &recorder,
@@ -158,6 +159,7 @@ struct Work<'a, S> {
     schedule: Option<Schedule>,
     depth: usize,
     limit: Limit,
+    stop: &'a Stop,
     start: Instant,
     given: &'a AtomicU64,
     recorder: &'a RefCell<Recorder>,
@@ -198,7 +200,8 @@ impl<S: Session> Work<'_, S> {
             Limit::Time(time) => Some(self.start + time),
             Limit::Requests(_) => None,
         };
-        let has_ended = |at: Instant| end.is_some_and(|end| at >= end);
+        let stop = self.stop;
+        let has_ended = |at: Instant| stop.is_wanted() || end.is_some_and(|end| at >= end);
         let Some(schedule) = &mut self.schedule else {
             let now = Instant::now();
             if !has_ended(now) {

@@ -43,7 +43,7 @@ fn digits(into: &mut [u8], mut number: u64) {
 }
 
 enum Order {
-    Uniform,
+    Uniform { first: u64 },
     Zipfian(Zipf<f64>),
     Each(Arc<Vec<u32>>),
 }
@@ -70,7 +70,8 @@ impl Generator {
     /// If the exponent is none.
     pub fn new(load: &Load, bytes: Arc<Vec<u8>>, session: u64) -> Outcome<Generator> {
         let order = match &load.order {
-            Keys::Uniform => Order::Uniform,
+            Keys::Uniform => Order::Uniform { first: 0 },
+            Keys::Beyond(first) => Order::Uniform { first: *first },
             Keys::Zipfian(exponent) => Order::Zipfian(Zipf::new(load.keys as f64, *exponent)?),
             Keys::Each(order) => Order::Each(order.clone()),
         };
@@ -82,7 +83,7 @@ impl Generator {
     pub fn next(&mut self, place: u64) -> (Kind, u64, usize) {
         let kind = self.load.mix.kind_at(place, self.random.next_u64());
         let number = match &self.order {
-            Order::Uniform => self.random.random_range(0..self.load.keys),
+            Order::Uniform { first } => first + self.random.random_range(0..self.load.keys),
             Order::Zipfian(zipf) => {
                 let rank = zipf.sample(&mut self.random) as u64;
                 (u128::from(rank) * SCATTER % u128::from(self.load.keys)) as u64

@@ -10,6 +10,7 @@ mod resp;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -22,6 +23,7 @@ use crate::Outcome;
 pub use embedded::Embedded;
 pub use engine::drive;
 pub use grpc::Grpc;
+pub use keys::key;
 pub use replies::{Answer, Replies};
 pub use resp::Resp;
 
@@ -151,6 +153,8 @@ pub enum Keys {
     Uniform,
     /// The most wanted one is wanted 2^exponent times as often as the second, and so on; which ones these are is scattered over all keys.
     Zipfian(f64),
+    /// All are as likely; the first has this number.
+    Beyond(u64),
     /// Each once, in this order.
     #[serde(skip)]
     Each(Arc<Vec<u32>>),
@@ -178,6 +182,21 @@ pub enum Limit {
     Requests(u64),
 }
 
+/// Ends a load from outside.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// No further request falls due.
+    pub fn now(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A load.
 #[derive(Clone, Debug, Serialize)]
 pub struct Load {
@@ -201,6 +220,9 @@ pub struct Load {
     pub rate: Option<f64>,
     /// When it ends.
     pub limit: Limit,
+    /// Ends it earlier.
+    #[serde(skip)]
+    pub stop: Stop,
     /// Where the random numbers begin.
     pub seed: u64,
 }
@@ -219,6 +241,7 @@ impl Load {
             threads: 1,
             rate: None,
             limit,
+            stop: Stop::default(),
             seed: 1,
         }
     }
