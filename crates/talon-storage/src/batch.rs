@@ -36,6 +36,10 @@ enum StepKind {
     DeleteRange,
 }
 
+impl StepKind {
+    const ALL: [StepKind; 3] = [StepKind::Put, StepKind::Delete, StepKind::DeleteRange];
+}
+
 /// One step of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation<'a> {
@@ -118,6 +122,38 @@ impl Batch {
         self.bytes.shrink_to(keep_bytes_max);
         self.steps.clear();
         self.steps.shrink_to(keep_bytes_max / size_of::<Step>());
+    }
+
+    /// Appends its bytes: `u32` number of steps; for each `u8` space (upper half) and kind, `u32` length of its key, `u32` length of
+    /// its second part; then all keys and second parts.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.reserve(4 + 9 * self.steps.len() + self.bytes.len());
+        out.extend_from_slice(&(self.steps.len() as u32).to_le_bytes());
+        for step in &self.steps {
+            out.push((step.space as u8) << 4 | step.kind as u8);
+            out.extend_from_slice(&((step.middle - step.start) as u32).to_le_bytes());
+            out.extend_from_slice(&((step.end - step.middle) as u32).to_le_bytes());
+        }
+        out.extend_from_slice(&self.bytes);
+    }
+
+    /// Reads what [`Batch::encode`] wrote; `None` if it is something else.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Batch> {
+        let (count, rest) = bytes.split_first_chunk::<4>()?;
+        let count = u32::from_le_bytes(*count) as usize;
+        let (steps, bytes) = rest.split_at_checked(count.checked_mul(9)?)?;
+        let mut batch = Batch { bytes: bytes.to_vec(), steps: Vec::with_capacity(count) };
+        let mut start = 0;
+        for step in steps.chunks_exact(9) {
+            let length = |from: usize| step[from..].first_chunk().map(|bytes| u32::from_le_bytes(*bytes) as usize);
+            let space = *Space::ALL.get(usize::from(step[0] >> 4))?;
+            let kind = *StepKind::ALL.get(usize::from(step[0] & 0xF))?;
+            let middle = start + length(1)?;
+            let end = middle + length(5)?;
+            batch.steps.push(Step { space, kind, start, middle, end });
+            start = end;
+        }
+        (start == batch.bytes.len()).then_some(batch)
     }
 
     /// The steps, in order.

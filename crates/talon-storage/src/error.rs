@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// Why the storage could not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StorageError {
     /// Somebody has the folder open already; there can be only one.
     #[error("{} is already open in {}", folder.display(), if *.same_process { "this process" } else { "another process" })]

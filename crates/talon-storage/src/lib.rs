@@ -5,7 +5,8 @@
 //! *Must never know*: what the bytes mean, what time it is, that there is a log or a cluster.
 //!
 //! Two engines stand behind one trait, [`Engine`]: [`RocksEngine`] for real, and [`MemoryEngine`], a double for
-//! simulations that can lose what was not made durable. The same model test runs over both.
+//! simulations that can lose what was not made durable; and [`LayeredEngine`] keeps in memory what was written lately, above
+//! either of them. The same model test runs over all.
 //!
 //! # The promise on a crash
 //!
@@ -18,6 +19,7 @@
 
 mod batch;
 mod error;
+mod layered;
 #[cfg(feature = "lossy-disk")]
 mod lossy;
 mod memory;
@@ -30,6 +32,7 @@ use bytes::Bytes;
 
 pub use batch::{Batch, Operation};
 pub use error::StorageError;
+pub use layered::{LayerSettings, LayeredEngine};
 pub use memory::{Crash, MemoryEngine};
 pub use rocks::{RocksEngine, RocksSettings};
 

@@ -1,11 +1,14 @@
-//! One model, both engines: random batches, views, flushes, checkpoints and restarts against plain maps.
+//! One model, all engines: random batches, views, flushes, checkpoints and restarts against plain maps.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use talon_storage::{Batch, Crash, Durability, Engine, MemoryEngine, RocksEngine, RocksSettings, Space, View};
+use talon_storage::{
+    Batch, Crash, Durability, Engine, LayerSettings, LayeredEngine, MemoryEngine, RocksEngine, RocksSettings, Space,
+    View,
+};
 
 type Model = [BTreeMap<Vec<u8>, Vec<u8>>; 3];
 
@@ -192,12 +195,48 @@ impl Restart for Memory {
     }
 }
 
+/// A layer so small that every few batches are drained.
+fn small(threads: bool) -> LayerSettings {
+    LayerSettings { memory_bytes_max: 4 << 10, threads }
+}
+
+#[derive(Default)]
+struct LayeredMemory(MemoryEngine);
+
+impl Restart for LayeredMemory {
+    fn restart(&mut self, seed: u64) -> Arc<dyn Engine> {
+        self.0 = self.0.crash(Crash { seed, atomic_flush: true });
+        Arc::new(LayeredEngine::over(Arc::new(self.0.clone()), small(false)).unwrap())
+    }
+
+    fn at_checkpoint(&self, folder: &Path) -> Arc<dyn Engine> {
+        Arc::new(MemoryEngine::from_checkpoint(folder).unwrap())
+    }
+}
+
+struct LayeredRocks(tempfile::TempDir);
+
+impl Restart for LayeredRocks {
+    fn restart(&mut self, _seed: u64) -> Arc<dyn Engine> {
+        Arc::new(LayeredEngine::open(self.0.path(), &RocksSettings::default(), small(true)).unwrap())
+    }
+
+    fn at_checkpoint(&self, folder: &Path) -> Arc<dyn Engine> {
+        Arc::new(LayeredEngine::open(folder, &RocksSettings::default(), small(true)).unwrap())
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn the_double_is_what_the_model_is(steps in steps()) {
         run(&steps, &mut Memory::default(), true);
+    }
+
+    #[test]
+    fn a_layer_above_the_double_is_what_the_model_is(steps in steps()) {
+        run(&steps, &mut LayeredMemory::default(), true);
     }
 }
 
@@ -208,5 +247,10 @@ proptest! {
     #[test]
     fn rocksdb_is_what_the_model_is(steps in steps()) {
         run(&steps, &mut Rocks(tempfile::tempdir().unwrap()), false);
+    }
+
+    #[test]
+    fn a_layer_above_rocksdb_is_what_the_model_is(steps in steps()) {
+        run(&steps, &mut LayeredRocks(tempfile::tempdir().unwrap()), false);
     }
 }

@@ -1,0 +1,130 @@
+//! Sealed generations go down to the engine below, each as a whole.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use super::generation::Generation;
+use super::merge::Merge;
+use super::view::Base;
+use super::{Shared, lock, wal};
+use crate::{Batch, Durability, Space, StorageError};
+
+/// Rows are handed to the engine below in batches of about this many bytes.
+const BATCH_BYTES: usize = 256 << 10;
+/// How much of a drain is done when all rows are handed over: the rest is the flush.
+const HANDED_OVER_PERMILLE: usize = 700;
+
+/// What is to be drained.
+#[derive(Default)]
+pub(super) struct Drainage {
+    /// How many generations have been sealed so far.
+    pub sealed: u64,
+    /// How many of them have been drained.
+    pub drained: u64,
+    /// For each that has not: the log file that can go when it has.
+    pub wal_sequences: VecDeque<Option<u64>>,
+    /// What nobody needs any more.
+    pub garbage: Vec<Arc<Base>>,
+    /// What draining has failed with: then nothing is known of the engine below.
+    pub fault: Option<StorageError>,
+    pub stopping: bool,
+}
+
+impl Drainage {
+    /// How many are sealed and not drained.
+    pub fn waiting(&self) -> u64 {
+        self.sealed - self.drained
+    }
+}
+
+/// Drains until the engine is closed.
+pub(super) fn run(shared: &Shared) {
+    loop {
+        let garbage = {
+            let mut drainage = lock(&shared.drainage);
+            while drainage.waiting() == 0 && drainage.garbage.is_empty() && !drainage.stopping {
+                drainage = shared.drainage_changed.wait(drainage).unwrap_or_else(PoisonError::into_inner);
+            }
+            if drainage.fault.is_some() || (drainage.stopping && drainage.waiting() == 0) {
+                return;
+            }
+            std::mem::take(&mut drainage.garbage)
+        };
+        drop(garbage);
+        // Who waits is told of a fault by `drain_all`.
+        if drain_all(shared).is_err() {
+            return;
+        }
+    }
+}
+
+/// Drains every sealed generation, oldest first.
+pub(super) fn drain_all(shared: &Shared) -> Result<(), StorageError> {
+    while lock(&shared.drainage).waiting() > 0 {
+        let result = drain_one(shared);
+        let mut drainage = lock(&shared.drainage);
+        match &result {
+            Ok(()) => drainage.drained += 1,
+            Err(fault) => {
+                drainage.fault = Some(fault.clone());
+                shared.failed.store(true, Ordering::Release);
+            }
+        }
+        drop(drainage);
+        shared.drainage_changed.notify_all();
+        result?;
+    }
+    Ok(())
+}
+
+fn drain_one(shared: &Shared) -> Result<(), StorageError> {
+    let base = shared.base();
+    let generation = base.generations[base.undrained - 1].clone();
+    drop(base);
+    let inner = {
+        let _below = lock(&shared.below);
+        hand_over(shared, &generation)?;
+        shared.inner.flush()?;
+        shared.inner.view()?
+    };
+    {
+        let mut current = shared.current.write().unwrap_or_else(PoisonError::into_inner);
+        let Base { generations, undrained, .. } = &*current.base;
+        let (generations, undrained) = (generations.clone(), undrained - 1);
+        current.base = Arc::new(Base { generations, undrained, inner });
+    }
+    let wal_sequence = lock(&shared.drainage).wal_sequences.pop_front().flatten();
+    if let (Some(sequence), Some(folder)) = (wal_sequence, &shared.wal_folder) {
+        wal::remove_upto(folder, sequence)?;
+    }
+    Ok(())
+}
+
+/// Writes a generation's rows, in order, and first of all the ranges that were deleted in it.
+fn hand_over(shared: &Shared, generation: &Arc<Generation>) -> Result<(), StorageError> {
+    let mut batch = Batch::new();
+    let ranges = generation.ranges(None, u64::MAX);
+    for range in &ranges {
+        batch.delete_range(range.space, &range.from, &range.until);
+    }
+    let all: usize = generation.runs().iter().map(|run| run.len()).sum();
+    let mut done = 0;
+    for space in Space::ALL {
+        for (key, found) in Merge::new([generation].into_iter(), space, b"", None, u64::MAX) {
+            done += usize::from(space == Space::Data);
+            let deleted = ranges.iter().any(|range| range.sequence > found.sequence && range.covers(space, &key));
+            match found.value {
+                _ if deleted => {}
+                Some(value) => batch.put(space, &key, &[&value]),
+                None => batch.delete(space, &key),
+            }
+            if batch.size_bytes() >= BATCH_BYTES {
+                shared.inner.write(&batch, Durability::Unlogged)?;
+                batch.clear(BATCH_BYTES);
+                shared.drained_permille.store(done * HANDED_OVER_PERMILLE / all.max(1), Ordering::Relaxed);
+            }
+        }
+    }
+    shared.inner.write(&batch, Durability::Unlogged)
+}

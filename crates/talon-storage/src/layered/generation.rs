@@ -1,0 +1,117 @@
+//! Everything that was written between two moments.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use super::live::Seen;
+use super::ordered::Ordered;
+use super::run::{Run, Runs};
+use super::table::{Found, Table};
+use crate::{Operation, Space};
+
+/// A range that was deleted.
+#[derive(Clone, Debug)]
+pub(super) struct DeletedRange {
+    pub space: Space,
+    pub from: Bytes,
+    pub until: Bytes,
+    pub sequence: u64,
+}
+
+impl DeletedRange {
+    pub fn covers(&self, space: Space, key: &[u8]) -> bool {
+        self.space == space && *self.from <= *key && *key < *self.until
+    }
+}
+
+pub(super) struct Generation {
+    pub data: Table,
+    expiry: Ordered,
+    meta: Ordered,
+    /// In the order in which they were deleted.
+    ranges: RwLock<Vec<DeletedRange>>,
+    ranges_count: AtomicUsize,
+    runs: Mutex<Runs>,
+}
+
+impl Generation {
+    pub fn new() -> Generation {
+        Generation {
+            data: Table::new(),
+            expiry: Ordered::default(),
+            meta: Ordered::default(),
+            ranges: RwLock::default(),
+            ranges_count: AtomicUsize::new(0),
+            runs: Mutex::default(),
+        }
+    }
+
+    /// The rows of a space other than the data.
+    pub fn ordered(&self, space: Space) -> &Ordered {
+        if space == Space::Expiry { &self.expiry } else { &self.meta }
+    }
+
+    /// Only for the one writer.
+    pub fn apply(&self, space: Space, operation: Operation<'_>, sequence: u64, seen: &Seen<'_>) {
+        let (key, value) = match operation {
+            Operation::Put { key, value } => (key, Some(value)),
+            Operation::Delete { key } => (key, None),
+            Operation::DeleteRange { from, until } => {
+                let (from, until) = (Bytes::copy_from_slice(from), Bytes::copy_from_slice(until));
+                let mut ranges = self.ranges.write().unwrap_or_else(PoisonError::into_inner);
+                ranges.push(DeletedRange { space, from, until, sequence });
+                self.ranges_count.store(ranges.len(), Ordering::Release);
+                return;
+            }
+        };
+        match space {
+            Space::Data => self.data.write(key, value, sequence, seen),
+            Space::Expiry | Space::Meta => self.ordered(space).write(key, value, sequence, seen),
+        }
+    }
+
+    /// What this generation knows of the row by itself, without the ranges that were deleted.
+    pub fn get(&self, space: Space, key: &[u8], at: u64) -> Option<Found> {
+        match space {
+            Space::Data => self.data.get(key, at),
+            Space::Expiry | Space::Meta => self.ordered(space).get(key, at),
+        }
+    }
+
+    pub fn ranges_count(&self) -> usize {
+        self.ranges_count.load(Ordering::Acquire)
+    }
+
+    /// The ranges of a space that a view at `at` sees as deleted here.
+    pub fn ranges(&self, space: Option<Space>, at: u64) -> Vec<DeletedRange> {
+        if self.ranges_count() == 0 {
+            return Vec::new();
+        }
+        let ranges = self.ranges.read().unwrap_or_else(PoisonError::into_inner);
+        let visible =
+            ranges.iter().filter(|range| space.is_none_or(|space| range.space == space) && range.sequence <= at);
+        visible.cloned().collect()
+    }
+
+    /// When a view at `at` saw this key deleted last with a range; 0 = never.
+    pub fn deleted_at(&self, space: Space, key: &[u8], at: u64) -> u64 {
+        if self.ranges_count() == 0 {
+            return 0;
+        }
+        let ranges = self.ranges.read().unwrap_or_else(PoisonError::into_inner);
+        let covering = ranges.iter().rev().find(|range| range.sequence <= at && range.covers(space, key));
+        covering.map_or(0, |range| range.sequence)
+    }
+
+    /// All keys of the data, sorted.
+    pub fn runs(&self) -> Vec<Arc<Run>> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner).all(&self.data)
+    }
+
+    /// How much memory it takes, about.
+    pub fn bytes(&self) -> usize {
+        self.data.bytes() + self.expiry.bytes() + self.meta.bytes()
+    }
+}

@@ -1,0 +1,162 @@
+//! What a reader sees: the generations up to a position, above the engine's own view.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::generation::{DeletedRange, Generation};
+use super::live::Live;
+use super::merge::Merge;
+use crate::{Rows, Space, StorageError, View};
+
+/// What views share until a generation comes or goes.
+pub(super) struct Base {
+    /// Newest first: the one that is written to, those that wait to be drained, those that are drained and kept for readers.
+    pub generations: Vec<Arc<Generation>>,
+    /// How many of them are not drained.
+    pub undrained: usize,
+    /// What the engine below held when the last one was drained.
+    pub inner: Arc<dyn View>,
+}
+
+pub(super) struct LayeredView {
+    base: Arc<Base>,
+    at: u64,
+    live: Arc<Live>,
+}
+
+impl LayeredView {
+    /// `at` must have been published with `base`, and no later position yet.
+    pub fn new(base: Arc<Base>, at: u64, live: Arc<Live>) -> LayeredView {
+        live.enter(at);
+        LayeredView { base, at, live }
+    }
+
+    /// `None`: only the engine below can tell.
+    fn find(&self, space: Space, key: &[u8]) -> Option<Option<Bytes>> {
+        for generation in &self.base.generations {
+            let deleted_at = generation.deleted_at(space, key, self.at);
+            match generation.get(space, key, self.at) {
+                Some(found) if found.sequence > deleted_at => return Some(found.value),
+                Some(_) => return Some(None),
+                None if deleted_at > 0 => return Some(None),
+                None => {}
+            }
+        }
+        None
+    }
+}
+
+impl Drop for LayeredView {
+    fn drop(&mut self) {
+        self.live.leave(self.at);
+    }
+}
+
+impl View for LayeredView {
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Bytes>, StorageError> {
+        match self.find(space, key) {
+            Some(value) => Ok(value),
+            None => self.base.inner.get(space, key),
+        }
+    }
+
+    fn get_many(&self, space: Space, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, StorageError> {
+        let mut values = Vec::with_capacity(keys.len());
+        let mut below = Vec::new();
+        for (place, key) in keys.iter().enumerate() {
+            let found = self.find(space, key);
+            if found.is_none() {
+                below.push(place);
+            }
+            values.push(found.flatten());
+        }
+        match below[..] {
+            [] => {}
+            [place] => values[place] = self.base.inner.get(space, keys[place])?,
+            _ => {
+                let wanted: Vec<&[u8]> = below.iter().map(|place| keys[*place]).collect();
+                for (place, value) in below.into_iter().zip(self.base.inner.get_many(space, &wanted)?) {
+                    values[place] = value;
+                }
+            }
+        }
+        Ok(values)
+    }
+
+    fn scan(&self, space: Space, from: &[u8], until: Option<&[u8]>) -> Rows<'_> {
+        if until.is_some_and(|until| until <= from) {
+            return Box::new(std::iter::empty());
+        }
+        let generations = &self.base.generations;
+        let ranges: Vec<DeletedRange> =
+            generations.iter().flat_map(|generation| generation.ranges(Some(space), self.at)).collect();
+        let inner = &*self.base.inner;
+        let gaps = gaps(&ranges, from, until);
+        let mut below = gaps.into_iter().flat_map(move |(from, until)| inner.scan(space, &from, until.as_deref()));
+        let above = Merge::new(generations.iter(), space, from, until, self.at);
+        let below_head = below.next();
+        Box::new(Scan { above, ranges, below: Box::new(below), below_head })
+    }
+}
+
+/// What is left of `from..until` without the ranges.
+fn gaps(ranges: &[DeletedRange], from: &[u8], until: Option<&[u8]>) -> Vec<(Bytes, Option<Bytes>)> {
+    let mut sorted: Vec<&DeletedRange> = ranges.iter().collect();
+    sorted.sort_by(|one, other| one.from.cmp(&other.from));
+    let mut gaps = Vec::new();
+    let mut begin = Bytes::copy_from_slice(from);
+    for range in sorted {
+        if until.is_some_and(|until| *range.from >= *until) {
+            break;
+        }
+        if begin < range.from {
+            gaps.push((begin.clone(), Some(range.from.clone())));
+        }
+        begin = begin.max(range.until.clone());
+    }
+    if until.is_none_or(|until| *begin < *until) {
+        gaps.push((begin, until.map(Bytes::copy_from_slice)));
+    }
+    gaps
+}
+
+struct Scan<'a> {
+    above: Merge<'a>,
+    ranges: Vec<DeletedRange>,
+    below: Rows<'a>,
+    below_head: Option<Result<(Bytes, Bytes), StorageError>>,
+}
+
+impl Iterator for Scan<'_> {
+    type Item = Result<(Bytes, Bytes), StorageError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let order = match (self.above.peek(), &self.below_head) {
+                (_, Some(Err(_))) | (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some(above), Some(Ok((below, _)))) => above.cmp(below),
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, None) => return None,
+            };
+            if order.is_gt() {
+                let row = std::mem::replace(&mut self.below_head, None);
+                if !matches!(row, Some(Err(_))) {
+                    self.below_head = self.below.next();
+                }
+                return row;
+            }
+            if order.is_eq() {
+                self.below_head = self.below.next();
+            }
+            let (key, found) = self.above.next()?;
+            let is_deleted = self
+                .ranges
+                .iter()
+                .any(|range| range.sequence > found.sequence && *range.from <= *key && *key < *range.until);
+            if let Some(value) = found.value.filter(|_| !is_deleted) {
+                return Some(Ok((key, value)));
+            }
+        }
+    }
+}
