@@ -1,7 +1,7 @@
 //! The stored form of a value: an 8-byte header before the bytes, holding the absolute expiry in
 //! Unix milliseconds, big-endian, 0 meaning never.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::error::Fault;
 
@@ -27,12 +27,13 @@ impl Record {
     ///
     /// # Errors
     /// A [`Fault`] if the row is shorter than its header: the data is damaged.
-    pub fn decode(stored: Bytes) -> Result<Record, Fault> {
+    pub fn decode(mut stored: Bytes) -> Result<Record, Fault> {
         let header = stored
             .first_chunk::<HEADER_BYTES>()
             .ok_or_else(|| Fault(format!("a data row of {} bytes has no header", stored.len())))?;
         let expire_at_ms = u64::from_be_bytes(*header);
-        Ok(Record { value: stored.slice(HEADER_BYTES..), expire_at_ms })
+        stored.advance(HEADER_BYTES);
+        Ok(Record { value: stored, expire_at_ms })
     }
 
     /// The stored form.

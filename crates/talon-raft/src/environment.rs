@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use talon::ReadView;
-use talon_storage::{Engine, RocksEngine, RocksSettings, StorageError};
+use talon_storage::{Engine, LayerSettings, LayeredEngine, RocksSettings, StorageError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -137,9 +137,10 @@ impl Disks for SystemDisks {
     }
 
     fn open_engine(&self, folder: &Path, memory_bytes: usize) -> Result<Arc<dyn Engine>, StorageError> {
-        let defaults = RocksSettings::default();
-        let cache_bytes = memory_bytes.saturating_sub(2 * defaults.memtable_bytes).max(8 << 20);
-        Ok(Arc::new(RocksEngine::open(folder, &RocksSettings { cache_bytes, ..defaults })?))
+        // Most of it for recent writes: the larger a drained portion, the fewer rows are written to files more than once.
+        let layer = LayerSettings { memory_bytes_max: memory_bytes / 4 * 3, ..LayerSettings::default() };
+        let rocks = RocksSettings { cache_bytes: (memory_bytes / 4).max(8 << 20), ..RocksSettings::default() };
+        Ok(Arc::new(LayeredEngine::open(folder, &rocks, layer)?))
     }
 
     fn free_bytes(&self, folder: &Path) -> io::Result<u64> {

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use talon_core::typed::Function;
 use talon_core::{Call, Fault};
-use talon_storage::{RocksEngine, RocksSettings};
+use talon_storage::{LayerSettings, LayeredEngine, RocksSettings};
 
 use crate::cleaner::TtlCleaner;
 use crate::clock::{Clock, LeaderClock, SystemClock};
@@ -49,9 +49,9 @@ pub struct Settings {
     pub durability: Durability,
     /// Memory for what was read from disk. 64 MB by default.
     pub cache_bytes: usize,
-    /// Memory for what was written last, before it goes into a file; up to three times as much while the disk is slower than the
-    /// writers. 64 MB by default.
-    pub memtable_bytes: usize,
+    /// Memory for what was written last: before it goes into files, while it does, and as long as there is room also behind that, so that it
+    /// is read quickly. 256 MB by default.
+    pub recent_bytes: usize,
     /// Threads that write files in the background. 2 by default.
     pub background_jobs: u16,
     /// The largest single request: a batch, an `mset`. 64 MB by default.
@@ -69,7 +69,7 @@ impl Default for Settings {
         Settings {
             durability: Durability::Synced,
             cache_bytes: 64 << 20,
-            memtable_bytes: 64 << 20,
+            recent_bytes: 256 << 20,
             background_jobs: 2,
             request_bytes_max: talon_core::limits::REQUEST_BYTES_MAX,
             clock_jump_ms_max: 366 * 24 * 60 * 60 * 1000,
@@ -83,7 +83,7 @@ impl fmt::Debug for Settings {
         out.debug_struct("Settings")
             .field("durability", &self.durability)
             .field("cache_bytes", &self.cache_bytes)
-            .field("memtable_bytes", &self.memtable_bytes)
+            .field("recent_bytes", &self.recent_bytes)
             .field("background_jobs", &self.background_jobs)
             .field("request_bytes_max", &self.request_bytes_max)
             .field("clock_jump_ms_max", &self.clock_jump_ms_max)
@@ -146,10 +146,11 @@ impl Talon {
         let path = path.as_ref();
         let rocks = RocksSettings {
             cache_bytes: settings.cache_bytes,
-            memtable_bytes: settings.memtable_bytes,
             background_jobs: i32::from(settings.background_jobs),
+            ..RocksSettings::default()
         };
-        let engine = RocksEngine::open(path, &rocks).map_err(OpenError::from)?;
+        let layer = LayerSettings { memory_bytes_max: settings.recent_bytes, ..LayerSettings::default() };
+        let engine = LayeredEngine::open(path, &rocks, layer).map_err(OpenError::from)?;
         let durability = match settings.durability {
             Durability::Synced => talon_storage::Durability::Synced,
             Durability::Unsynced => talon_storage::Durability::Logged,

@@ -11,7 +11,7 @@ use talon_core::planted::{Bug, is_planted};
 use talon_core::random::SplitMix64;
 use talon_raft::environment::Disks;
 use talon_raft::log::{File, Files, MemoryFiles, Survivors};
-use talon_storage::{Crash, Engine, MemoryEngine, StorageError};
+use talon_storage::{Crash, Engine, LayerSettings, LayeredEngine, MemoryEngine, StorageError};
 
 use super::{Pause, lock};
 
@@ -124,7 +124,14 @@ impl Disks for MachineDisks {
             },
         };
         state.engines.insert(folder.to_owned(), engine.clone());
-        Ok(Arc::new(engine))
+        if is_planted(Bug::FlushSpacesApart) {
+            // Above the double, flushes do not fall between two batches.
+            return Ok(Arc::new(engine));
+        }
+        // From a few batches to everything.
+        let layer = LayerSettings { memory_bytes_max: 8 << 10 << (state.random.draw() % 10), threads: false };
+        drop(state);
+        Ok(Arc::new(LayeredEngine::over(Arc::new(engine), layer)?))
     }
 }
 

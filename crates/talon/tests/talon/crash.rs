@@ -57,7 +57,7 @@ fn say(line: &str) {
 fn child_writer() {
     let Some(folder) = own_folder() else { return };
     let durability = if std::env::var_os(UNSYNCED).is_some() { Durability::Unsynced } else { Durability::Synced };
-    let db = Talon::open_with(folder, Settings { durability, memtable_bytes: 1 << 20, ..Settings::default() }).unwrap();
+    let db = Talon::open_with(folder, Settings { durability, recent_bytes: 1 << 20, ..Settings::default() }).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..4u64 {
             let kv = db.kv().unwrap();
