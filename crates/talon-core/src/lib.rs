@@ -16,6 +16,7 @@ pub mod extended;
 pub mod glob;
 pub mod limits;
 pub mod numbers;
+mod overlay;
 pub mod planted;
 pub mod proposal;
 pub mod random;

@@ -7,13 +7,13 @@
 //! So whoever writes over a record must know that record's expiry. A blind write is allowed only while the index
 //! is known to be empty ([`Source::may_have_expiries`]).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
 use crate::error::{Error, Fault, Refusal};
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
+use crate::overlay::Overlay;
 use crate::planted::{Bug, is_planted};
 use crate::random::SplitMix64;
 use crate::ranges::KeyRanges;
@@ -94,7 +94,7 @@ struct Slot {
 /// What a command reads and writes.
 pub struct Transaction<'a> {
     source: &'a dyn Source,
-    slots: BTreeMap<Bytes, Slot>,
+    slots: Overlay<Slot>,
     /// The expiry index of the slots: a purge must find the same rows however entries are lumped together.
     slot_expiries: BTreeSet<(u64, Bytes)>,
     /// The ranges that were deleted: of what lies below there, nothing is left.
@@ -118,7 +118,7 @@ impl<'a> Transaction<'a> {
     pub fn new(source: &'a dyn Source, clock_ms: u64) -> Transaction<'a> {
         Transaction {
             source,
-            slots: BTreeMap::new(),
+            slots: Overlay::new(source.position()),
             slot_expiries: BTreeSet::new(),
             ranges: KeyRanges::default(),
             range_expiries: Vec::new(),
@@ -271,7 +271,7 @@ impl<'a> Transaction<'a> {
             Some(slot) => std::mem::replace(&mut slot.now, record).map_or(0, |record| record.expire_at_ms),
             None => {
                 let below = self.below(key)?;
-                self.slots.insert(key.clone(), Slot { below, now: record });
+                self.slots.insert_new(key.clone(), Slot { below, now: record });
                 0
             }
         };
@@ -306,11 +306,10 @@ impl<'a> Transaction<'a> {
         mut visit: impl FnMut(&Bytes, &Record) -> bool,
     ) -> Result<(), Error> {
         self.want_tick_for_due_rows()?;
-        let upper = until.map_or(Bound::Unbounded, Bound::Excluded);
         if until.is_some_and(|until| until <= from) {
             return Ok(());
         }
-        let mut above = self.slots.range::<[u8], _>((Bound::Included(from), upper)).peekable();
+        let mut above = self.slots.range(from, until).peekable();
         let source = self.source;
         for row in self.ranges.gaps(from, until).flat_map(|(from, until)| source.rows(from, until)) {
             let (key, record) = row?;
@@ -364,7 +363,7 @@ impl<'a> Transaction<'a> {
         let mut expiries = Vec::new();
         for row in self.ranges.gaps(from, until).flat_map(|(from, until)| source.rows(from, until)) {
             let (key, record) = row?;
-            if self.slots.contains_key(&key) {
+            if self.slots.get(&key).is_some() {
                 continue;
             }
             many = first.len() >= SINGLE_DELETES_MAX;
@@ -380,12 +379,12 @@ impl<'a> Transaction<'a> {
                 expiries.push((record.expire_at_ms, Bytes::copy_from_slice(&key)));
             }
         }
-        let upper = until.map_or(Bound::Unbounded, Bound::Excluded);
-        for (key, slot) in self.slots.range_mut::<[u8], _>((Bound::Included(from), upper)) {
+        let slot_expiries = &mut self.slot_expiries;
+        self.slots.change_range(from, until, |key, slot| {
             if let Some(record) = slot.now.take() {
                 live += u64::from(!record.expired_at(clock_ms));
                 if record.expire_at_ms != 0 {
-                    self.slot_expiries.remove(&(record.expire_at_ms, key.clone()));
+                    slot_expiries.remove(&(record.expire_at_ms, key.clone()));
                 }
             }
             if many
@@ -395,10 +394,10 @@ impl<'a> Transaction<'a> {
             {
                 expiries.push((expire_at_ms, key.clone()));
             }
-        }
+        });
         if !many {
             let deleted = |expiry| Slot { below: Below::Known(Some(expiry)), now: None };
-            self.slots.extend(first.into_iter().map(|(key, expiry)| (key, deleted(expiry))));
+            first.into_iter().for_each(|(key, expiry)| self.slots.insert_new(key, deleted(expiry)));
             return Ok(live);
         }
         self.ranges.insert(from, until);
@@ -437,7 +436,7 @@ impl<'a> Transaction<'a> {
             if expire_at_ms > up_to_ms {
                 break;
             }
-            let rewritten = self.slots.contains_key(&key) && !is_planted(Bug::PurgeIgnoresRewrites);
+            let rewritten = self.slots.get(&key).is_some() && !is_planted(Bug::PurgeIgnoresRewrites);
             if rewritten || self.ranges.contains(&key) {
                 continue; // `above` has it, if it still has an expiry.
             }
@@ -462,28 +461,32 @@ impl<'a> Transaction<'a> {
     }
 
     /// What to commit, in this order: first the ranges that were deleted, with their rows of the expiry index; then what was
-    /// written, sorted by key, some of it into these ranges.
-    pub fn into_changes(self) -> impl Iterator<Item = Change> {
-        let ranges = self.ranges.into_iter().map(|(from, until)| Change::DeleteRange { from, until });
-        let clear = (self.expiries_cleared && self.may_have_expiries).then_some(Change::ClearExpiries);
-        let expiries = self.range_expiries.into_iter().map(|(expiry, key)| Change::RemoveExpiry(expiry, key));
-        let written = self.slots.into_iter().flat_map(|(key, slot)| {
+    /// written, each key once, some of it into these ranges.
+    pub fn into_changes(self, mut visit: impl FnMut(Change)) {
+        self.ranges.into_iter().for_each(|(from, until)| visit(Change::DeleteRange { from, until }));
+        if self.expiries_cleared && self.may_have_expiries {
+            visit(Change::ClearExpiries);
+        }
+        self.range_expiries.into_iter().for_each(|(expiry, key)| visit(Change::RemoveExpiry(expiry, key)));
+        for (key, slot) in self.slots.into_rows() {
             let before = match slot.below {
                 Below::Known(expiry) => expiry.unwrap_or(0),
                 Below::Blind => 0,
             };
             let nothing_below = matches!(slot.below, Below::Known(None));
             let after = slot.now.as_ref().map_or(0, |record| record.expire_at_ms);
-            let remove = (before != 0 && before != after).then(|| Change::RemoveExpiry(before, key.clone()));
-            let add = (after != 0 && before != after).then(|| Change::AddExpiry(after, key.clone()));
-            let data = match slot.now {
-                Some(record) => Some(Change::Put(key, record)),
-                None if nothing_below => None,
-                None => Some(Change::Delete(key)),
-            };
-            [remove, add, data].into_iter().flatten()
-        });
-        ranges.chain(clear).chain(expiries).chain(written)
+            if before != 0 && before != after {
+                visit(Change::RemoveExpiry(before, key.clone()));
+            }
+            if after != 0 && before != after {
+                visit(Change::AddExpiry(after, key.clone()));
+            }
+            match slot.now {
+                Some(record) => visit(Change::Put(key, record)),
+                None if nothing_below => {}
+                None => visit(Change::Delete(key)),
+            }
+        }
     }
 }
 

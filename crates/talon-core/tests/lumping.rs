@@ -268,7 +268,9 @@ fn changes(source: &MemorySource, lines: &[&str]) -> (Vec<Reply>, Vec<Change>) {
         request(&words).execute(&mut transaction).expect("memory has no faults")
     };
     let replies = lines.iter().map(execute).collect();
-    (replies, transaction.into_changes().collect())
+    let mut changes = Vec::new();
+    transaction.into_changes(|change| changes.push(change));
+    (replies, changes)
 }
 
 #[test]

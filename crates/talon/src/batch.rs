@@ -1,5 +1,6 @@
 //! Writes that are collected first and happen together.
 
+use bytes::{Bytes, BytesMut};
 use talon_core::Request;
 
 /// Writes to commit together with [`Kv::commit`](crate::Kv::commit): all of them or none. What cannot be carried out is refused when it is added, so a
@@ -20,12 +21,29 @@ use talon_core::Request;
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub(crate) requests: Vec<Request>,
+    /// Room for the next keys and values: many of them share one piece of memory.
+    room: BytesMut,
 }
+
+/// So much memory is taken for keys and values at once.
+const ROOM_BYTES: usize = 64 << 10;
 
 impl Batch {
     /// An empty one.
     pub fn new() -> Batch {
         Batch::default()
+    }
+
+    /// The bytes, in memory that the batch shares out.
+    pub(crate) fn copy(&mut self, bytes: &[u8]) -> Bytes {
+        if bytes.len() >= ROOM_BYTES {
+            return Bytes::copy_from_slice(bytes);
+        }
+        if self.room.capacity() < bytes.len() {
+            self.room = BytesMut::with_capacity(ROOM_BYTES);
+        }
+        self.room.extend_from_slice(bytes);
+        self.room.split().freeze()
     }
 
     /// How many requests there are in it.

@@ -243,13 +243,13 @@ impl Talon {
 
 impl Inner {
     /// Carries out a function, by reading a view or by committing.
-    pub(crate) fn call<T>(&self, function: Function<T>) -> Result<T, Error> {
+    pub(crate) fn call<T>(&self, mut function: Function<T>) -> Result<T, Error> {
         let size_bytes = function.call.size_bytes();
         if size_bytes > self.request_bytes_max {
             return Err(Error::TooLarge { size_bytes, bytes_max: self.request_bytes_max });
         }
-        let calls = vec![function.call.clone()];
-        let mut replies = if function.call.is_write() { self.committer.commit(calls)? } else { self.read(&calls)? };
+        let calls = vec![std::mem::replace(&mut function.call, Call::Transaction(Vec::new()))];
+        let mut replies = if calls[0].is_write() { self.committer.commit(calls)? } else { self.read(&calls)? };
         let reply = replies.pop().ok_or_else(|| Fault("a call was not answered".into()))?;
         Ok(function.answer(reply)?)
     }

@@ -136,7 +136,8 @@ impl Kv {
     /// # Errors
     /// As [`Kv::set`]; the batch stays as it was.
     pub fn set_batch(&self, batch: &mut Batch, key: &[u8], value: &[u8], ttl_secs: Option<u64>) -> Result<(), Error> {
-        add(batch, typed::set(bytes(key), bytes(value), ttl_secs.map(Ttl::Secs))?);
+        let (key, value) = (batch.copy(key), batch.copy(value));
+        add(batch, typed::set(key, value, ttl_secs.map(Ttl::Secs))?);
         Ok(())
     }
 

@@ -221,7 +221,7 @@ impl Machine {
             all_replies.push(replies);
         }
         applied.clock_ms = transaction.clock_ms();
-        self.commit(mutator, &before, transaction.into_changes(), applied)?;
+        self.commit(mutator, &before, transaction, applied)?;
         Ok(all_replies)
     }
 
@@ -229,14 +229,15 @@ impl Machine {
         &self,
         mutator: &mut Mutator,
         before: &ReadView,
-        changes: impl Iterator<Item = Change>,
+        transaction: Transaction<'_>,
         applied: AppliedState,
     ) -> Result<(), Fault> {
         let Mutator { batch, expiry_rows, .. } = mutator;
         batch.clear(BATCH_KEEP_BYTES_MAX);
         expiry_rows.clear();
         let mut floor_ms = before.expiry_floor_ms();
-        for change in changes {
+        let mut failed = None;
+        transaction.into_changes(|change| {
             match change {
                 Change::Put(key, record) => {
                     let header: [u8; HEADER_BYTES] = record.expire_at_ms.to_be_bytes();
@@ -248,7 +249,13 @@ impl Machine {
                 Change::DeleteRange { from, until } => {
                     let until = match until {
                         Some(until) => until,
-                        None => past_all_keys(before)?,
+                        None => match past_all_keys(before) {
+                            Ok(until) => until,
+                            Err(fault) => {
+                                failed = Some(fault);
+                                return;
+                            }
+                        },
                     };
                     batch.delete_range(Space::Data, &from, &until);
                 }
@@ -259,8 +266,11 @@ impl Machine {
                     floor_ms = NO_EXPIRY;
                 }
             }
+        });
+        if let Some(fault) = failed {
+            return Err(fault);
         }
-        // Changes come sorted by key; the index is sorted by time. A row that is both removed and added stays: the removals of a
+        // The index is sorted by time. A row that is both removed and added stays: the removals of a
         // row sort before its additions, which is the order that a transaction has them in.
         expiry_rows.sort_unstable();
         let mut floor_may_rise = false;

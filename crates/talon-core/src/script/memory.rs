@@ -47,7 +47,8 @@ impl MemorySource {
     pub fn transact<T>(&mut self, clock_ms: u64, work: impl FnOnce(&mut Transaction<'_>) -> T) -> T {
         let mut transaction = Transaction::new(self, clock_ms);
         let result = work(&mut transaction);
-        let changes: Vec<Change> = transaction.into_changes().collect();
+        let mut changes = Vec::new();
+        transaction.into_changes(|change| changes.push(change));
         self.apply(changes);
         result
     }
