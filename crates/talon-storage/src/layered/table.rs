@@ -2,6 +2,12 @@
 //!
 //! Many readers, one writer. Each shard has a lock of its own, so both wait for each other only for the time of one row. A row that
 //! is written again keeps its older version as long as a view can see it; then the older version's memory serves the next write.
+//!
+//! What a look-up touches lies together, for it is the way to memory that it costs. In a shard's memory, at multiples of 8 bytes:
+//!
+//! - a key: `u32` place of its newest version, `u32` length, the key; and right behind it its first version;
+//! - a version: `u64` sequence, `u32` place of the version before, `u32` length, `u32` how many bytes have room, `u32` number among
+//!   the large values, the value.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,13 +24,17 @@ const SHARDS: usize = 64;
 const NONE: u32 = u32::MAX;
 /// The length of a version that says that the row is gone.
 const DELETED: u32 = u32::MAX;
+/// The length of a version whose value lies by itself.
+const LARGE: u32 = u32::MAX - 1;
 /// Values from this size on lie by themselves and are read without a copy.
 const LARGE_BYTES: usize = 8 << 10;
 /// The first and the largest piece of memory that a shard takes at once.
 const CHUNK_BYTES_MIN: usize = 1 << 10;
-const CHUNK_BYTES_MAX: usize = 64 << 10;
-/// The chunk number of values that lie by themselves.
-const LARGE_CHUNK: u32 = u32::MAX;
+const CHUNK_BYTES_MAX: usize = 1 << OFFSET_BITS;
+/// A place is the number of a chunk and an offset in it, which is a multiple of 8 bytes.
+const OFFSET_BITS: u32 = 16;
+const KEY_HEADER_BYTES: usize = 8;
+const VERSION_HEADER_BYTES: usize = 24;
 
 /// What is known of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,37 +60,26 @@ pub(super) struct Table {
 
 #[derive(Default)]
 struct Shard {
-    /// Numbers of `keys` by their hashes.
-    places: HashTable<u32>,
-    keys: Vec<Key>,
-    versions: Vec<Version>,
+    slots: HashTable<Slot>,
+    /// The places of all keys, in the order in which they came.
+    keys: Vec<u32>,
     arena: Arena,
     large: Vec<Bytes>,
 }
 
-struct Key {
-    hash: u64,
-    place: Place,
-    bytes: u32,
-    /// The newest version.
-    newest: u32,
+#[derive(Clone, Copy)]
+struct Slot {
+    /// A half of the key's hash.
+    hash: u32,
+    /// The key's place.
+    key: u32,
 }
 
-struct Version {
-    sequence: u64,
-    place: Place,
-    bytes: u32,
-    /// How many bytes fit at its place.
-    room: u32,
-    /// The version before; [`NONE`] if there is none, or no view sees it.
-    older: u32,
-}
-
-/// Where bytes lie.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    chunk: u32,
-    offset: u32,
+impl Slot {
+    /// What the table sorts by: all bits count, also the uppermost.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
 }
 
 /// Memory that is given back only as a whole.
@@ -90,154 +89,241 @@ struct Arena {
 }
 
 impl Arena {
-    /// Returns where the bytes lie, and how much memory was taken for more of them.
-    fn push(&mut self, bytes: &[u8]) -> (Place, usize) {
-        let fits = self.chunks.last().is_some_and(|chunk| chunk.capacity() - chunk.len() >= bytes.len());
+    /// Takes room; returns its place, and how much more memory that took.
+    fn take(&mut self, bytes: usize) -> (u32, usize) {
+        let bytes = bytes.next_multiple_of(8);
+        // What begins beyond the offsets of a place could not be found again.
+        let fits = self
+            .chunks
+            .last()
+            .is_some_and(|chunk| chunk.capacity() - chunk.len() >= bytes && chunk.len() < CHUNK_BYTES_MAX);
         let mut taken = 0;
         if !fits {
             let size = self.chunks.last().map_or(CHUNK_BYTES_MIN, |last| (last.capacity() * 2).min(CHUNK_BYTES_MAX));
-            taken = size.max(bytes.len());
+            taken = size.max(bytes);
             self.chunks.push(Vec::with_capacity(taken));
         }
         let number = self.chunks.len() - 1;
         let chunk = &mut self.chunks[number];
         let offset = chunk.len();
-        chunk.extend_from_slice(bytes);
-        (Place { chunk: number as u32, offset: offset as u32 }, taken)
+        chunk.resize(offset + bytes, 0);
+        ((number as u32) << (OFFSET_BITS - 3) | (offset as u32) >> 3, taken)
     }
 
-    fn get(&self, place: Place, bytes: usize) -> &[u8] {
-        let offset = place.offset as usize;
-        &self.chunks[place.chunk as usize][offset..offset + bytes]
+    /// Everything from a place to the end of its chunk.
+    fn at(&self, place: u32) -> &[u8] {
+        let (chunk, offset) = split(place);
+        &self.chunks[chunk][offset..]
     }
 
-    fn put(&mut self, place: Place, bytes: &[u8]) {
-        let offset = place.offset as usize;
-        self.chunks[place.chunk as usize][offset..offset + bytes.len()].copy_from_slice(bytes);
+    fn at_mut(&mut self, place: u32) -> &mut [u8] {
+        let (chunk, offset) = split(place);
+        &mut self.chunks[chunk][offset..]
+    }
+
+    fn key(&self, place: u32) -> &[u8] {
+        let bytes = self.at(place);
+        let length = u32_in(bytes, 4) as usize;
+        &bytes[KEY_HEADER_BYTES..KEY_HEADER_BYTES + length]
+    }
+
+    fn newest(&self, key: u32) -> u32 {
+        u32_in(self.at(key), 0)
+    }
+
+    fn version(&self, place: u32) -> Version<'_> {
+        let bytes = self.at(place);
+        Version {
+            sequence: bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)),
+            older: u32_in(bytes, 8),
+            length: u32_in(bytes, 12),
+            room: u32_in(bytes, 16),
+            large: u32_in(bytes, 20),
+            bytes: &bytes[VERSION_HEADER_BYTES..],
+        }
+    }
+
+    fn set(&mut self, place: u32, field: Field, value: u32) {
+        let at = field as usize;
+        self.at_mut(place)[at..at + 4].copy_from_slice(&value.to_le_bytes());
     }
 }
 
-impl Shard {
-    fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
-        self.places.find(hash, |number| self.is(*number, hash, key)).copied()
-    }
+/// Where a number lies in a key's or a version's header.
+#[derive(Clone, Copy)]
+enum Field {
+    KeyNewest = 0,
+    KeyLength = 4,
+    Older = 8,
+    Length = 12,
+    Room = 16,
+    Large = 20,
+}
 
-    fn is(&self, number: u32, hash: u64, key: &[u8]) -> bool {
-        let known = &self.keys[number as usize];
-        known.hash == hash && self.arena.get(known.place, known.bytes as usize) == key
+struct Version<'a> {
+    sequence: u64,
+    /// The version before; [`NONE`] if there is none, or no view sees it.
+    older: u32,
+    length: u32,
+    room: u32,
+    large: u32,
+    bytes: &'a [u8],
+}
+
+fn split(place: u32) -> (usize, usize) {
+    let bits = OFFSET_BITS - 3;
+    ((place >> bits) as usize, ((place & ((1 << bits) - 1)) << 3) as usize)
+}
+
+fn u32_in(bytes: &[u8], at: usize) -> u32 {
+    bytes[at..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+impl Shard {
+    fn find(&self, hash: u32, key: &[u8]) -> Option<u32> {
+        let is_it = |slot: &Slot| slot.hash == hash && self.arena.key(slot.key) == key;
+        self.slots.find(Slot::spread(hash), is_it).map(|slot| slot.key)
     }
 
     /// The newest version that was written at `at` or before.
     fn version_at(&self, key: u32, at: u64) -> Option<Found> {
-        let mut number = self.keys[key as usize].newest;
-        while number != NONE {
-            let version = &self.versions[number as usize];
+        let mut place = self.arena.newest(key);
+        while place != NONE {
+            let version = self.arena.version(place);
             if version.sequence <= at {
-                return Some(Found { sequence: version.sequence, value: self.value(version) });
+                let value = match version.length {
+                    DELETED => None,
+                    LARGE => Some(self.large[version.large as usize].clone()),
+                    length => Some(Bytes::copy_from_slice(&version.bytes[..length as usize])),
+                };
+                return Some(Found { sequence: version.sequence, value });
             }
-            number = version.older;
+            place = version.older;
         }
         None
     }
 
-    fn value(&self, version: &Version) -> Option<Bytes> {
-        match version {
-            Version { bytes: DELETED, .. } => None,
-            Version { place: Place { chunk: LARGE_CHUNK, offset }, .. } => Some(self.large[*offset as usize].clone()),
-            _ => Some(Bytes::copy_from_slice(self.arena.get(version.place, version.bytes as usize))),
-        }
+    /// Takes room for a version whose value has so many bytes.
+    fn new_version(&mut self, value_bytes: usize) -> (u32, usize) {
+        let (place, taken) = self.arena.take(VERSION_HEADER_BYTES + value_bytes);
+        self.begin_version(place, value_bytes);
+        (place, taken)
     }
 
-    /// Writes over a version; returns how much more memory is in use.
-    fn fill(&mut self, number: u32, sequence: u64, older: u32, value: Option<&[u8]>) -> usize {
-        let version = &mut self.versions[number as usize];
-        (version.sequence, version.older) = (sequence, older);
+    fn begin_version(&mut self, place: u32, value_bytes: usize) {
+        self.arena.set(place, Field::Length, DELETED);
+        self.arena.set(place, Field::Room, value_bytes.next_multiple_of(8) as u32);
+        self.arena.set(place, Field::Large, NONE);
+    }
+
+    /// Whether a value can be written over this version.
+    fn fits(&self, version: u32, value: Option<&[u8]>) -> bool {
+        value.is_none_or(|value| value.len() >= LARGE_BYTES || value.len() <= self.arena.version(version).room as usize)
+    }
+
+    /// Writes over a version into which the value fits; returns how much more memory is in use.
+    fn fill(&mut self, place: u32, sequence: u64, older: u32, value: Option<&[u8]>) -> usize {
+        let large = self.arena.version(place).large;
+        self.arena.at_mut(place)[..8].copy_from_slice(&sequence.to_le_bytes());
+        self.arena.set(place, Field::Older, older);
         let Some(value) = value else {
-            version.bytes = DELETED;
-            if version.place.chunk == LARGE_CHUNK {
-                self.large[version.place.offset as usize] = Bytes::new();
-            }
+            self.arena.set(place, Field::Length, DELETED);
+            self.forget_large(large);
             return 0;
         };
-        version.bytes = value.len() as u32;
-        let is_large = version.place.chunk == LARGE_CHUNK;
-        if value.len() >= LARGE_BYTES {
-            let value = Bytes::copy_from_slice(value);
-            let bytes = value.len();
-            if is_large {
-                // What was there counts until the generation ends: it may be read still.
-                self.large[version.place.offset as usize] = value;
+        if value.len() < LARGE_BYTES {
+            self.arena.set(place, Field::Length, value.len() as u32);
+            self.arena.at_mut(place)[VERSION_HEADER_BYTES..VERSION_HEADER_BYTES + value.len()].copy_from_slice(value);
+            self.forget_large(large);
+            return 0;
+        }
+        self.arena.set(place, Field::Length, LARGE);
+        let bytes = Bytes::copy_from_slice(value);
+        match self.large.get_mut(large as usize) {
+            // What was there counts until the generation ends: somebody may be reading it still.
+            Some(known) => *known = bytes,
+            None => {
+                self.arena.set(place, Field::Large, self.large.len() as u32);
+                self.large.push(bytes);
+            }
+        }
+        value.len()
+    }
+
+    fn forget_large(&mut self, number: u32) {
+        if let Some(known) = self.large.get_mut(number as usize) {
+            *known = Bytes::new();
+        }
+    }
+
+    fn write(&mut self, hash: u32, key: &[u8], value: Option<&[u8]>, sequence: u64, seen: &Seen<'_>) -> usize {
+        let own_bytes = value.map_or(0, |value| if value.len() < LARGE_BYTES { value.len() } else { 0 });
+        let Some(known) = self.find(hash, key) else {
+            let version_at = KEY_HEADER_BYTES + key.len().next_multiple_of(8);
+            let (place, taken) = self.arena.take(version_at + VERSION_HEADER_BYTES + own_bytes);
+            // A long key may reach beyond the offsets of a place; then its version lies elsewhere.
+            let (chunk, offset) = split(place);
+            let (version, more) = if offset + version_at < CHUNK_BYTES_MAX {
+                let version = (chunk as u32) << (OFFSET_BITS - 3) | ((offset + version_at) as u32) >> 3;
+                self.begin_version(version, own_bytes);
+                (version, 0)
             } else {
-                version.place = Place { chunk: LARGE_CHUNK, offset: self.large.len() as u32 };
-                version.room = 0;
-                self.large.push(value);
-            }
-            return bytes;
-        }
-        if !is_large && version.room as usize >= value.len() {
-            self.arena.put(version.place, value);
-            return 0;
-        }
-        if is_large {
-            self.large[version.place.offset as usize] = Bytes::new();
-        }
-        let (place, taken) = self.arena.push(value);
-        (version.place, version.room) = (place, value.len() as u32);
-        taken
-    }
-
-    fn new_version(&mut self) -> u32 {
-        let nowhere = Version { sequence: 0, place: Place::default(), bytes: DELETED, room: 0, older: NONE };
-        self.versions.push(nowhere);
-        (self.versions.len() - 1) as u32
-    }
-
-    fn write(&mut self, hash: u64, key: &[u8], value: Option<&[u8]>, sequence: u64, seen: &Seen<'_>) -> usize {
-        let Some(number) = self.find(hash, key) else {
-            let (place, taken) = self.arena.push(key);
-            let version = self.new_version();
-            let number = self.keys.len() as u32;
-            self.keys.push(Key { hash, place, bytes: key.len() as u32, newest: version });
-            let keys = &self.keys;
-            self.places.insert_unique(hash, number, |number| keys[*number as usize].hash);
-            let more = self.fill(version, sequence, NONE, value);
-            return taken + more + size_of::<Key>() + size_of::<Version>() + 2 * size_of::<u32>();
+                self.new_version(own_bytes)
+            };
+            self.arena.set(place, Field::KeyNewest, version);
+            self.arena.set(place, Field::KeyLength, key.len() as u32);
+            self.arena.at_mut(place)[KEY_HEADER_BYTES..KEY_HEADER_BYTES + key.len()].copy_from_slice(key);
+            self.keys.push(place);
+            self.slots.insert_unique(Slot::spread(hash), Slot { hash, key: place }, |slot| Slot::spread(slot.hash));
+            return taken + more + self.fill(version, sequence, NONE, value) + 2 * size_of::<Slot>() + size_of::<u32>();
         };
-        let newest = self.keys[number as usize].newest;
+        let newest = self.arena.newest(known);
         let (newest_sequence, mut older) = {
-            let version = &self.versions[newest as usize];
+            let version = self.arena.version(newest);
             (version.sequence, version.older)
         };
         if newest_sequence > seen.published {
             // Nobody can see it yet.
-            return self.fill(newest, sequence, older, value);
+            return self.replace(known, newest, sequence, older, value);
         }
-        // Of the versions behind it, the first that nobody sees any more serves again.
+        // Of the versions behind it, one that nobody sees any more serves again.
         let mut free = None;
         let mut later = newest_sequence;
         let mut behind = newest;
         while older != NONE {
             let (its_sequence, next) = {
-                let version = &self.versions[older as usize];
+                let version = self.arena.version(older);
                 (version.sequence, version.older)
             };
             if seen.is_needed(its_sequence, later) {
                 behind = older;
                 later = its_sequence;
             } else {
-                self.versions[behind as usize].older = next;
-                if free.is_none() {
-                    free = Some(older);
-                }
+                self.arena.set(behind, Field::Older, next);
+                free = free.or(Some(older));
             }
             older = next;
         }
-        let (version, taken) = match free {
-            Some(version) => (version, 0),
-            None => (self.new_version(), size_of::<Version>()),
+        match free {
+            Some(version) => self.replace(known, version, sequence, newest, value),
+            None => {
+                let (version, taken) = self.new_version(own_bytes);
+                self.arena.set(known, Field::KeyNewest, version);
+                taken + self.fill(version, sequence, newest, value)
+            }
+        }
+    }
+
+    /// Makes the newest version of a key, in the memory of one that nobody sees if that is enough.
+    fn replace(&mut self, key: u32, version: u32, sequence: u64, older: u32, value: Option<&[u8]>) -> usize {
+        let (version, taken) = if self.fits(version, value) {
+            (version, 0)
+        } else {
+            self.forget_large(self.arena.version(version).large);
+            self.new_version(value.map_or(0, <[u8]>::len))
         };
-        self.keys[number as usize].newest = version;
-        taken + self.fill(version, sequence, newest, value)
+        self.arena.set(key, Field::KeyNewest, version);
+        taken + self.fill(version, sequence, older, value)
     }
 }
 
@@ -251,8 +337,10 @@ impl Table {
         }
     }
 
-    fn hash(&self, key: &[u8]) -> u64 {
-        xxh3_64_with_seed(key, self.seed)
+    /// The number of the key's shard, and its hash there.
+    fn place(&self, key: &[u8]) -> (usize, u32) {
+        let hash = xxh3_64_with_seed(key, self.seed);
+        ((hash >> 32) as usize % SHARDS, hash as u32)
     }
 
     fn read(&self, shard: usize) -> RwLockReadGuard<'_, Shard> {
@@ -265,10 +353,10 @@ impl Table {
 
     /// The row as a view at `at` sees it, if anything is known of it here.
     pub fn get(&self, key: &[u8], at: u64) -> Option<Found> {
-        let hash = self.hash(key);
-        let shard = self.read(shard_of(hash));
-        let number = shard.find(hash, key)?;
-        shard.version_at(number, at)
+        let (shard, hash) = self.place(key);
+        let shard = self.read(shard);
+        let known = shard.find(hash, key)?;
+        shard.version_at(known, at)
     }
 
     /// The same for a row whose place is known.
@@ -278,8 +366,8 @@ impl Table {
 
     /// Writes a row, or (`None`) that it is gone. `sequence` is above all before. Only for the one writer.
     pub fn write(&self, key: &[u8], value: Option<&[u8]>, sequence: u64, seen: &Seen<'_>) {
-        let hash = self.hash(key);
-        let more = self.write_to(shard_of(hash)).write(hash, key, value, sequence, seen);
+        let (shard, hash) = self.place(key);
+        let more = self.write_to(shard).write(hash, key, value, sequence, seen);
         if more > 0 {
             self.bytes.fetch_add(more, Ordering::Relaxed);
         }
@@ -295,9 +383,8 @@ impl Table {
         known.0.resize(SHARDS, 0);
         for (number, known) in known.0.iter_mut().enumerate() {
             let shard = self.read(number);
-            for (place, key) in shard.keys.iter().enumerate().skip(*known) {
-                let row = RowId { shard: number as u32, key: place as u32 };
-                visit(shard.arena.get(key.place, key.bytes as usize), row);
+            for key in &shard.keys[*known..] {
+                visit(shard.arena.key(*key), RowId { shard: number as u32, key: *key });
             }
             *known = shard.keys.len();
         }
@@ -307,11 +394,6 @@ impl Table {
 /// How many rows of each shard somebody knows.
 #[derive(Default)]
 pub(super) struct Known(Vec<usize>);
-
-/// By bits that the table within the shard does not begin with.
-fn shard_of(hash: u64) -> usize {
-    (hash >> 48) as usize % SHARDS
-}
 
 #[cfg(test)]
 mod tests {
@@ -372,6 +454,22 @@ mod tests {
             let sequence = number as u64 + 1;
             table.write(b"k", Some(&vec![number as u8; bytes]), sequence, &seen(sequence - 1, &[sequence - 1]));
             assert_eq!(value(&table, b"k", sequence), Some(Some(vec![number as u8; bytes])));
+        }
+    }
+
+    #[test]
+    fn keys_of_all_lengths_are_found() {
+        let table = Table::new();
+        let lengths = [0, 1, 7, 8, 9, 100, 8_000, 60_000, 65_480, 65_500, 65_520, 65_528, 65_535];
+        for round in 1..4_u64 {
+            for (number, length) in lengths.iter().enumerate() {
+                let sequence = round * 100 + number as u64;
+                let value = vec![round as u8; number * 10];
+                table.write(&vec![b'k'; *length], Some(&value), sequence, &seen(sequence - 1, &[sequence - 1]));
+            }
+        }
+        for (number, length) in lengths.iter().enumerate() {
+            assert_eq!(value(&table, &vec![b'k'; *length], 999), Some(Some(vec![3; number * 10])));
         }
     }
 }
