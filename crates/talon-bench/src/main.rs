@@ -3,6 +3,8 @@
 //! - `run` drives a running cluster over RESP or gRPC, or the embedded database: closed loop, or open loop at a fixed rate.
 //! - `embedded` compares the embedded database with raw RocksDB calls for the same bytes.
 //! - `compare` starts Talon, Redis and etcd in turns and drives them with the same clients.
+//! - `scale` looks at a cluster with many keys, large values, and work that concerns many keys at once.
+//! - `stages` shows where the processor time of a command goes, from profiles.
 //!
 //! *Enters*: addresses, or the binary `talon`, already built (`TALON_BIN`, else `release/talon` in the target folder). *Leaves*: tables for a
 //! person, JSON for programs, SVG pictures. *Must never know*: how Talon does what it does; it sees what any
@@ -10,17 +12,16 @@
 
 #![warn(missing_docs)]
 
-// The part that fills large clusters uses the rest of these; it comes next.
-#[allow(dead_code)]
 mod cluster;
 mod compare;
 mod embedded;
-#[allow(dead_code)]
 mod load;
 mod machine;
 mod picture;
 mod report;
 mod run;
+mod scale;
+mod stages;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ enum Command {
     Run(run::Options),
     Embedded(embedded::Options),
     Compare(compare::Options),
+    Scale(scale::Options),
+    Stages(stages::Options),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,8 @@ fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Embedded(options) => embedded::run(&options),
         Command::Compare(options) => compare::run(&options),
+        Command::Scale(options) => scale::run(&options),
+        Command::Stages(options) => stages::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

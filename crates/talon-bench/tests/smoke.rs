@@ -11,9 +11,11 @@ use talon_tests_support::{Cluster, talon_binary};
 fn bench(arguments: &[&str]) -> (Value, String) {
     let folder = tempfile::tempdir().unwrap();
     let (json, svg) = (folder.path().join("out.json"), folder.path().join("out.svg"));
+    let draws = arguments[0] != "stages";
     let output = Command::new(env!("CARGO_BIN_EXE_talon-bench"))
         .args(arguments)
-        .args([Path::new("--json"), &json, Path::new("--svg"), &svg])
+        .args([Path::new("--json"), &json])
+        .args(draws.then_some([Path::new("--svg"), &svg]).into_iter().flatten())
         .env("TALON_BIN", talon_binary())
         .output()
         .unwrap();
@@ -110,4 +112,35 @@ fn the_peers_stand_side_by_side() {
         assert!(cells.iter().all(|cell| number(&cell["requests_per_s"]) > 0.0 && cell["leader_us"].is_number()));
     }
     assert!(svg.contains("SET -P 16"), "{svg}");
+}
+
+#[test]
+fn large_rows_are_measured() {
+    let (scaled, svg) = bench(&["scale", "--quick", "--large-bytes", "4194304"]);
+    assert_eq!(scaled["faults"].as_array().unwrap().len(), 0, "{scaled}");
+    let findings = scaled["findings"].as_array().unwrap();
+    for part in ["cost", "disk", "memory", "scan", "restart", "rejoin", "delete", "large"] {
+        let of_part: Vec<&Value> = findings.iter().filter(|finding| finding["part"] == part).collect();
+        assert!(!of_part.is_empty(), "{part}: {scaled}");
+        assert!(of_part.iter().any(|finding| finding["passes"].is_boolean()), "{part} has a bound: {scaled}");
+        assert!(of_part.iter().all(|finding| finding["figure"].is_number()), "{part}: {scaled}");
+    }
+    assert!(svg.starts_with("<svg"), "{svg}");
+}
+
+#[test]
+fn stages_are_told_from_profiles() {
+    let can_profile = Command::new("perf").args(["record", "-q", "-o", "/dev/null", "--", "true"]).output();
+    if !can_profile.is_ok_and(|output| output.status.success()) {
+        eprintln!("not tried: perf is missing here, or not allowed");
+        return;
+    }
+    let (rows, _) = bench(&["stages", "--keys", "10000", "--seconds", "1", "--loads", "set:16,get:16"]);
+    for row in rows.as_array().unwrap() {
+        let leader = &row["leader"];
+        assert!(number(&leader["us"]) > 0.0 && number(&leader["samples"]) > 0.0, "{rows}");
+        let known: f64 = leader["by_stage_us"].as_object().unwrap().iter().map(|(_, us)| number(us)).sum();
+        assert!((known - number(&leader["us"])).abs() < 1e-6, "the stages add up: {rows}");
+    }
+    assert!(number(&rows[0]["leader"]["by_stage_us"]["apply"]) > 0.0, "{rows}");
 }

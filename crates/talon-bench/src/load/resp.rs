@@ -69,22 +69,6 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Sends words and waits for the one reply.
-    ///
-    /// # Errors
-    /// If the connection breaks.
-    pub async fn call(&mut self, words: &[&[u8]]) -> Outcome<Answer> {
-        self.out.clear();
-        encode(words, &mut self.out);
-        self.stream.write_all(&self.out).await?;
-        let mut answer = None;
-        while answer.is_none() {
-            let length = self.receive().await?;
-            self.replies.read(&self.read[..length], |reply| answer = Some(reply))?;
-        }
-        answer.ok_or_else(|| "no reply".into())
-    }
-
     async fn receive(&mut self) -> Outcome<usize> {
         match timeout(SILENCE, self.stream.read(&mut self.read)).await.map_err(|_| "the server is silent")?? {
             0 => Err("the server closed the connection".into()),
