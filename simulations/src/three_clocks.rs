@@ -83,7 +83,7 @@ pub fn three_clocks(seed: u64, rounds: u64, stamps: Stamps) -> Vec<Moment> {
         let median_ms = offsets.median_ms(&voters, own_id, now);
         let clock = lead.get_or_insert_with(|| LeaderClock::start(clock_ms, median_ms, now));
         let stamp_ms = match stamps {
-            Stamps::LeaderClock => clock.now_ms(median_ms, now),
+            Stamps::LeaderClock => clock.now_ms(|| median_ms, now),
             Stamps::PlantedOwnWall => now.wall_ms,
         };
         clock_ms = clock_ms.max(stamp_ms);

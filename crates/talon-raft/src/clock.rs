@@ -31,6 +31,11 @@ pub struct Reading {
 pub trait Clocks: Send + Sync + 'static {
     /// Reads both clocks.
     fn read(&self) -> Reading;
+
+    /// Reads the monotonic one alone.
+    fn monotonic_ms(&self) -> u64 {
+        self.read().monotonic_ms
+    }
 }
 
 /// The machine's own clocks: `CLOCK_BOOTTIME`, which counts suspended time, and the wall clock.
@@ -39,7 +44,11 @@ pub struct SystemClocks;
 
 impl Clocks for SystemClocks {
     fn read(&self) -> Reading {
-        Reading { monotonic_ms: read_ms(ClockId::CLOCK_BOOTTIME), wall_ms: read_ms(ClockId::CLOCK_REALTIME) }
+        Reading { monotonic_ms: self.monotonic_ms(), wall_ms: read_ms(ClockId::CLOCK_REALTIME) }
+    }
+
+    fn monotonic_ms(&self) -> u64 {
+        read_ms(ClockId::CLOCK_BOOTTIME)
     }
 }
 
@@ -108,11 +117,12 @@ impl LeaderClock {
     }
 
     /// What it shows now. Follows the median slowly, and monotonic time alone where there is none. Never goes back.
-    pub fn now_ms(&mut self, median_ms: Option<u64>, now: Reading) -> u64 {
+    /// The median is asked for only when a millisecond has passed.
+    pub fn now_ms(&mut self, median_ms: impl FnOnce() -> Option<u64>, now: Reading) -> u64 {
         let elapsed_us = now.monotonic_ms.saturating_sub(self.at_monotonic_ms).saturating_mul(1000);
         if elapsed_us > 0 {
             self.at_monotonic_ms = now.monotonic_ms;
-            self.value_us = self.value_us.saturating_add(advance_us(self.value_us, elapsed_us, median_ms));
+            self.value_us = self.value_us.saturating_add(advance_us(self.value_us, elapsed_us, median_ms()));
         }
         self.value_us / 1000
     }
@@ -160,19 +170,19 @@ mod tests {
         let now = at(0, 1_000_000 + 3_600_000);
         let median = offsets.median_ms(&[1, 2, 3], 1, now);
         let mut clock = LeaderClock::start(999_000, median, now);
-        assert_eq!(clock.now_ms(median, now), 1_000_010);
+        assert_eq!(clock.now_ms(|| median, now), 1_000_010);
     }
 
     #[test]
     fn behind_the_median_it_gains_five_percent_ahead_it_runs_at_half_speed() {
         let mut behind = LeaderClock::start(100_000, None, at(0, 0));
-        assert_eq!(behind.now_ms(Some(900_000), at(1000, 0)), 101_050);
+        assert_eq!(behind.now_ms(|| Some(900_000), at(1000, 0)), 101_050);
         let mut ahead = LeaderClock::start(100_000, None, at(0, 0));
-        assert_eq!(ahead.now_ms(Some(50_000), at(1000, 0)), 100_500);
+        assert_eq!(ahead.now_ms(|| Some(50_000), at(1000, 0)), 100_500);
         let mut close = LeaderClock::start(100_000, None, at(0, 0));
-        assert_eq!(close.now_ms(Some(101_003), at(1000, 0)), 101_003);
+        assert_eq!(close.now_ms(|| Some(101_003), at(1000, 0)), 101_003);
         let mut alone = LeaderClock::start(100_000, None, at(0, 0));
-        assert_eq!(alone.now_ms(None, at(1000, 77)), 101_000);
+        assert_eq!(alone.now_ms(|| None, at(1000, 77)), 101_000);
     }
 
     #[test]
@@ -181,7 +191,7 @@ mod tests {
         let mut last = 0;
         for (monotonic_ms, median_ms) in [(50, Some(1)), (40, Some(2)), (60, None), (60, Some(u64::MAX)), (61, Some(0))]
         {
-            let now = clock.now_ms(median_ms, at(monotonic_ms, 0));
+            let now = clock.now_ms(|| median_ms, at(monotonic_ms, 0));
             assert!(now >= last, "{now} after {last}");
             last = now;
         }

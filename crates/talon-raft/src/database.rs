@@ -1,5 +1,6 @@
 //! The node as a database: which way each call takes.
 
+use std::cell::LazyCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use talon::{ReadOutcome, ReadView};
 use talon_core::planted::{Bug, is_planted};
 use talon_core::{Call, Consistency, Database, Denied, Outcome, PointInTime, Reply, Status};
 
+use crate::clock::Reading;
 use crate::leadership::Leadership;
 use crate::node::{Inner, Node};
 
@@ -30,13 +32,50 @@ fn is_wide_read(call: &Call) -> bool {
     }
 }
 
-/// Calls that take the same way together.
-#[derive(Default)]
-struct Run {
-    calls: Vec<Call>,
-    size_bytes: usize,
-    writes: bool,
-    wide: bool,
+/// How the next calls of a pipeline are carried out.
+enum Step {
+    /// So many take the same way together.
+    Run { count: usize, writes: bool, wide: bool },
+    /// One is not carried out.
+    Deny(Denied),
+    /// Planted: one transaction, call by call.
+    TakeApart,
+}
+
+/// The step that `calls` (at least one) begins with. `disk_denial`: why writes are not taken, if they are not.
+fn next_step(
+    calls: &[Call],
+    leading: bool,
+    bytes_max: usize,
+    disk_denial: &LazyCell<Option<Denied>, impl FnOnce() -> Option<Denied>>,
+) -> Step {
+    let (mut run_bytes, mut writes, mut wide) = (0, false, false);
+    for (count, call) in calls.iter().enumerate() {
+        let size_bytes = call.size_bytes();
+        let (call_writes, call_wide) = (call.is_write(), is_wide_read(call));
+        let alone = if is_planted(Bug::HalfTransaction) && matches!(call, Call::Transaction(_)) {
+            Some(Step::TakeApart)
+        } else if size_bytes > bytes_max {
+            Some(Step::Deny(Denied::TooLarge { size_bytes, bytes_max }))
+        } else if call_writes && leading {
+            (**disk_denial).clone().map(Step::Deny)
+        } else {
+            None
+        };
+        // On the leader, reads between writes ride along with them; elsewhere reads are answered and writes are not.
+        let split = (call_writes && (wide || run_bytes + size_bytes > RUN_BYTES_MAX))
+            || (call_wide && writes)
+            || (!leading && call_writes != writes);
+        match alone {
+            Some(step) if count == 0 => return step,
+            None if count == 0 || !split => {}
+            _ => return Step::Run { count, writes, wide },
+        }
+        run_bytes += size_bytes;
+        writes |= call_writes;
+        wide |= call_wide;
+    }
+    Step::Run { count: calls.len(), writes, wide }
 }
 
 impl Database for Node {
@@ -44,51 +83,40 @@ impl Database for Node {
         let inner = &self.inner;
         let bytes_max = inner.settings.request_bytes_max;
         let leading = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
+        let disk_denial = LazyCell::new(|| inner.disk.denial());
+        let now = inner.time.read();
         let mut pipeline = Pipeline {
             inner,
             consistency,
             // A pipeline is held once, not each of its runs.
-            deadline_ms: inner.hold_deadline_ms(),
+            deadline_ms: now.monotonic_ms + inner.settings.hold_ms_max,
+            now: Some(now),
             outcomes: Vec::with_capacity(calls.len()),
             refused: None,
         };
-        let mut run = Run::default();
-        for call in calls {
-            if is_planted(Bug::HalfTransaction)
-                && let Call::Transaction(requests) = call
-            {
-                pipeline.carry_out(std::mem::take(&mut run)).await;
-                pipeline.one_by_one(requests).await;
-                continue;
+        let mut calls = calls.into_iter();
+        while !calls.as_slice().is_empty() {
+            match next_step(calls.as_slice(), leading, bytes_max, &disk_denial) {
+                // Most pipelines are one run, which keeps its memory.
+                Step::Run { count, writes, wide } if count == calls.len() => {
+                    let calls = std::mem::take(&mut calls).collect();
+                    pipeline.carry_out(Run { calls, writes, wide }).await;
+                }
+                Step::Run { count, writes, wide } => {
+                    let calls = calls.by_ref().take(count).collect();
+                    pipeline.carry_out(Run { calls, writes, wide }).await;
+                }
+                Step::Deny(denied) => {
+                    calls.next();
+                    pipeline.outcomes.push(Err(denied));
+                }
+                Step::TakeApart => {
+                    if let Some(Call::Transaction(requests)) = calls.next() {
+                        pipeline.one_by_one(requests).await;
+                    }
+                }
             }
-            let size_bytes = call.size_bytes();
-            if size_bytes > bytes_max {
-                pipeline.carry_out(std::mem::take(&mut run)).await;
-                pipeline.outcomes.push(Err(Denied::TooLarge { size_bytes, bytes_max }));
-                continue;
-            }
-            let (write, wide) = (call.is_write(), is_wide_read(&call));
-            if write
-                && leading
-                && let Some(denied) = inner.disk.denial()
-            {
-                pipeline.carry_out(std::mem::take(&mut run)).await;
-                pipeline.outcomes.push(Err(denied));
-                continue;
-            }
-            // On the leader, reads between writes ride along with them; elsewhere reads are answered and writes are not.
-            let split = (write && (run.wide || run.size_bytes + size_bytes > RUN_BYTES_MAX))
-                || (wide && run.writes)
-                || (!leading && !run.calls.is_empty() && write != run.writes);
-            if split {
-                pipeline.carry_out(std::mem::take(&mut run)).await;
-            }
-            run.size_bytes += size_bytes;
-            run.writes |= write;
-            run.wide |= wide;
-            run.calls.push(call);
         }
-        pipeline.carry_out(run).await;
         pipeline.outcomes
     }
 
@@ -100,8 +128,9 @@ impl Database for Node {
         }
         let mut first_clock_ms = None;
         loop {
-            let (term, relied_on_lease) = confirm(inner, deadline_ms).await?;
-            let Some((_, now_ms)) = inner.time.stamp().filter(|(stamped, _)| *stamped == term) else {
+            let now = inner.time.read();
+            let (term, relied_on_lease) = confirm(inner, deadline_ms, now.monotonic_ms).await?;
+            let Some((_, now_ms)) = inner.time.stamp_at(now).filter(|(stamped, _)| *stamped == term) else {
                 wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
                 continue;
             };
@@ -134,11 +163,20 @@ impl Database for Node {
     }
 }
 
+/// Calls that take the same way together.
+struct Run {
+    calls: Vec<Call>,
+    writes: bool,
+    wide: bool,
+}
+
 /// The calls of one [`Database::execute`], on their way.
 struct Pipeline<'a> {
     inner: &'a Arc<Inner>,
     consistency: Consistency,
     deadline_ms: u64,
+    /// The clocks just now, until the first run has begun.
+    now: Option<Reading>,
     outcomes: Vec<Outcome>,
     /// Why a call was refused that its client sends again, there or here.
     refused: Option<Denied>,
@@ -151,25 +189,24 @@ impl Pipeline<'_> {
     /// Only who asked for snapshots gets them still.
     async fn carry_out(&mut self, run: Run) {
         let count = run.calls.len();
-        if count == 0 {
-            return;
-        }
+        let now = self.now.take();
         if let Some(denied) = &self.refused
             && (run.writes || self.consistency != Consistency::Snapshot)
         {
             self.outcomes.extend((0..count).map(|_| Err(denied.clone())));
             return;
         }
-        let mut outcomes = if run.writes {
-            self.inner.proposer.submit(run.calls, self.deadline_ms).await
+        let before = self.outcomes.len();
+        if run.writes {
+            self.outcomes.append(&mut self.inner.proposer.submit(run.calls, self.deadline_ms).await);
         } else {
-            match read(self.inner, run, self.consistency, self.deadline_ms).await {
-                Ok(outcomes) => outcomes,
-                Err(denied) => vec![Err(denied); count],
+            let now = now.unwrap_or_else(|| self.inner.time.read());
+            match read(self.inner, run, self.consistency, self.deadline_ms, now).await {
+                Ok(replies) => self.outcomes.extend(replies.into_iter().map(Ok)),
+                Err(denied) => self.outcomes.extend((0..count).map(|_| Err(denied.clone()))),
             }
-        };
-        self.refused = self.refused.take().or_else(|| outcomes.iter().find_map(refused_to_be_resent));
-        self.outcomes.append(&mut outcomes);
+        }
+        self.refused = self.refused.take().or_else(|| self.outcomes[before..].iter().find_map(refused_to_be_resent));
     }
 }
 
@@ -179,7 +216,7 @@ impl Pipeline<'_> {
         let before = self.outcomes.len();
         for request in requests {
             let writes = request.command.is_write();
-            self.carry_out(Run { calls: vec![Call::One(request)], writes, ..Run::default() }).await;
+            self.carry_out(Run { calls: vec![Call::One(request)], writes, wide: false }).await;
         }
         let replies: Result<Vec<Reply>, Denied> = self.outcomes.drain(before..).collect();
         self.outcomes.push(replies.map(Reply::Array));
@@ -231,12 +268,12 @@ async fn wait_or_deny(inner: &Inner, deadline_ms: u64, denied: Denied) -> Result
 }
 
 /// Makes sure that this node leads now, and has applied all that any leader has acknowledged. Returns the term, and whether that rests on the
-/// lease (to be checked again after the read).
-async fn confirm(inner: &Inner, deadline_ms: u64) -> Result<(u64, bool), Denied> {
+/// lease (to be checked again after the read). `now_ms` is the monotonic clock just before the call.
+async fn confirm(inner: &Inner, deadline_ms: u64, mut now_ms: u64) -> Result<(u64, bool), Denied> {
     loop {
         let now = *inner.leadership.borrow();
         if let Leadership::Leading { term } = now {
-            if lease_holds(inner, term) {
+            if lease_holds(inner, term, now_ms) {
                 return Ok((term, true));
             }
             // Not during a transfer: it may be triggered after the read index.
@@ -255,6 +292,7 @@ async fn confirm(inner: &Inner, deadline_ms: u64) -> Result<(u64, bool), Denied>
             return Err(Denied::NotLeader { leader });
         }
         wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
+        now_ms = inner.time.monotonic_ms();
     }
 }
 
@@ -278,15 +316,15 @@ async fn has_led_since(inner: &Inner, term: u64, number: u64) -> bool {
     }
 }
 
-fn lease_holds(inner: &Inner, term: u64) -> bool {
+fn lease_holds(inner: &Inner, term: u64, now_ms: u64) -> bool {
     if is_planted(Bug::ReadWithoutLease) {
         return true;
     }
-    inner.lease.holds(term, &inner.voter_sets(), inner.settings.node_id, inner.time.monotonic_ms())
+    inner.lease.holds(term, &inner.voter_sets(), inner.settings.node_id, now_ms)
 }
 
 fn still_leads(inner: &Inner, term: u64, relied_on_lease: bool) -> bool {
-    !relied_on_lease || lease_holds(inner, term)
+    !relied_on_lease || lease_holds(inner, term, inner.time.monotonic_ms())
 }
 
 async fn read(
@@ -294,36 +332,40 @@ async fn read(
     run: Run,
     consistency: Consistency,
     deadline_ms: u64,
-) -> Result<Vec<Outcome>, Denied> {
+    mut now: Reading,
+) -> Result<Vec<Reply>, Denied> {
     let calls = Arc::new(run.calls);
     if let Way::Snapshot = way(inner, consistency, deadline_ms).await? {
         let view = snapshot_view(inner, deadline_ms).await?;
         return match read_view(inner, view, &calls, 0, run.wide).await? {
-            ReadOutcome::Replies(replies) => Ok(replies.into_iter().map(Ok).collect()),
+            ReadOutcome::Replies(replies) => Ok(replies),
             // Judged by the view's own clock, nothing can be due.
             ReadOutcome::NeedsTick(_) => Err(Denied::Fault("a snapshot read asked for a tick".to_owned())),
         };
     }
     let mut first_clock_ms = None;
     loop {
-        let (term, relied_on_lease) = confirm(inner, deadline_ms).await?;
+        let (term, relied_on_lease) = confirm(inner, deadline_ms, now.monotonic_ms).await?;
         let view = inner.stores.view().map_err(|fault| Denied::Fault(fault.0))?;
-        let Some((_, now_ms)) = inner.time.stamp().filter(|(stamped, _)| *stamped == term) else {
+        let Some((_, now_ms)) = inner.time.stamp_at(now).filter(|(stamped, _)| *stamped == term) else {
             wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
+            now = inner.time.read();
             continue;
         };
         // Judged by the clock at its beginning: after one tick nothing is due by that, however many keys end meanwhile.
         let clock_ms = *first_clock_ms.get_or_insert(now_ms);
         let outcome = read_view(inner, view, &calls, clock_ms, run.wide).await?;
         if !still_leads(inner, term, relied_on_lease) {
+            now = inner.time.read();
             continue;
         }
         match outcome {
-            ReadOutcome::Replies(replies) => return Ok(replies.into_iter().map(Ok).collect()),
+            ReadOutcome::Replies(replies) => return Ok(replies),
             // The key has ended by this clock: an entry with it makes that so for everyone, for ever.
             ReadOutcome::NeedsTick(_) => {
                 inner.proposer.submit(Vec::new(), deadline_ms).await;
                 wait_if_late(inner, deadline_ms)?;
+                now = inner.time.read();
             }
         }
     }

@@ -126,7 +126,8 @@ impl Stores {
     /// # Errors
     /// A storage fault, which also stops the node.
     pub fn view(&self) -> Result<Arc<ReadView>, Fault> {
-        self.live().machine.view().inspect_err(|fault| self.fail(fault))
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        live.machine.view().inspect_err(|fault| self.fail(fault))
     }
 
     /// Who votes, by the applied membership.

@@ -40,7 +40,7 @@ impl Timekeeper {
 
     /// The monotonic clock now, ms.
     pub fn monotonic_ms(&self) -> u64 {
-        self.read().monotonic_ms
+        self.clocks.monotonic_ms()
     }
 
     /// The wall clock now, ms: only to tell other nodes.
@@ -80,11 +80,14 @@ impl Timekeeper {
 
     /// The term it leads and its clock now, if it leads and may stamp.
     pub fn stamp(&self) -> Option<(u64, u64)> {
-        let now = self.read();
-        let mut state = self.state();
-        let median_ms = state.offsets.median_ms(&state.voters, self.node_id, now);
-        let lead = state.lead.as_mut()?;
-        Some((lead.term, lead.clock.now_ms(median_ms, now)))
+        self.stamp_at(self.read())
+    }
+
+    /// As [`Timekeeper::stamp`], by a reading of just now.
+    pub fn stamp_at(&self, now: Reading) -> Option<(u64, u64)> {
+        let State { offsets, voters, lead } = &mut *self.state();
+        let lead = lead.as_mut()?;
+        Some((lead.term, lead.clock.now_ms(|| offsets.median_ms(voters, self.node_id, now), now)))
     }
 
     /// By how much this node's wall clock is ahead of the voters' median, ms, if a majority was heard.

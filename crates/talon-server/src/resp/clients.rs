@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
+
+use super::notices::{Notice, Notices};
 
 /// What others may see of a connection.
 #[derive(Debug)]
@@ -17,8 +18,8 @@ pub(crate) struct Client {
     since: Instant,
     /// Milliseconds from `since` to the last request.
     active_ms: AtomicU64,
-    /// Ends the connection.
-    pub kill: CancellationToken,
+    /// What its connection is told.
+    pub notices: Notices,
     profile: Mutex<Profile>,
 }
 
@@ -44,8 +45,9 @@ impl Client {
         self.profile.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn touch(&self) {
-        self.active_ms.store(self.since.elapsed().as_millis() as u64, Ordering::Relaxed);
+    /// It was active at this moment.
+    pub fn touch(&self, now: Instant) {
+        self.active_ms.store(now.duration_since(self.since).as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Its line in `CLIENT LIST`.
@@ -99,13 +101,7 @@ impl Clients {
     }
 
     /// Enters a new connection, unless there are `clients_max` already.
-    pub fn enter(
-        &self,
-        address: SocketAddr,
-        local: SocketAddr,
-        clients_max: usize,
-        kill: CancellationToken,
-    ) -> Option<Arc<Client>> {
+    pub fn enter(&self, address: SocketAddr, local: SocketAddr, clients_max: usize) -> Option<Arc<Client>> {
         let mut all = self.lock();
         if all.len() >= clients_max {
             return None;
@@ -116,7 +112,7 @@ impl Clients {
             local,
             since: Instant::now(),
             active_ms: AtomicU64::new(0),
-            kill,
+            notices: Notices::default(),
             profile: Mutex::new(Profile { gathered: -1, ..Profile::default() }),
         });
         all.insert(client.id, client.clone());
@@ -129,6 +125,11 @@ impl Clients {
 
     pub fn count(&self) -> usize {
         self.lock().len()
+    }
+
+    /// Tells every connection.
+    pub fn notify(&self, notice: Notice) {
+        self.all().iter().for_each(|client| client.notices.raise(notice));
     }
 
     /// A copy, so that nobody waits while it is looked through.

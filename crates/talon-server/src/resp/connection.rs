@@ -2,24 +2,23 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use talon_core::{Call, Consistency, Database, Denied, Outcome, Refusal, Reply};
 use talon_resp::{ProtocolError, RequestDecoder, encode_error_line};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::io::poll_read_buf;
-use tokio_util::sync::CancellationToken;
 
 use super::clients::Client;
 use super::denied::is_sent_again;
 use super::metrics::add;
+use super::notices::Notice;
 use super::pipeline::{Pipeline, Wait};
 use super::session::{Session, Shared};
 use super::topology;
@@ -64,6 +63,27 @@ enum Exchange {
     Written(usize),
     Read(usize),
     Stalled,
+    Killed,
+}
+
+/// A timer whose deadline moves with every wait. It is not set again before it has fired, for most clients send long before.
+#[derive(Default)]
+struct IdleTimer(Option<Pin<Box<Sleep>>>);
+
+impl IdleTimer {
+    fn is_over(&mut self, deadline: Instant, context: &mut Context<'_>) -> bool {
+        let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if deadline < timer.deadline() {
+            timer.as_mut().reset(deadline);
+        }
+        while timer.as_mut().poll(context).is_ready() {
+            if timer.deadline() >= deadline {
+                return true;
+            }
+            timer.as_mut().reset(deadline);
+        }
+        false
+    }
 }
 
 /// `S` is the stream: a TCP socket, or what stands for one.
@@ -73,13 +93,8 @@ pub(crate) struct Connection<D, S> {
     shared: Arc<Shared>,
     client: Arc<Client>,
     session: Session,
-    demotions: watch::Receiver<u64>,
-    /// A demotion was seen and not judged yet.
-    demoted: bool,
     /// This node led at some time since the client connected, so the client takes its answers for the leader's.
     met_leader: bool,
-    /// The server's own; the client's `kill` is its child.
-    shutdown: CancellationToken,
     decoder: RequestDecoder,
     input: BytesMut,
     output: BytesMut,
@@ -91,18 +106,12 @@ pub(crate) struct Connection<D, S> {
     filled: bool,
     /// The client sends nothing more.
     ended: bool,
+    idle_timer: IdleTimer,
     broken: Option<ProtocolError>,
 }
 
 impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
-    pub fn new(
-        stream: S,
-        database: Arc<D>,
-        shared: Arc<Shared>,
-        client: Arc<Client>,
-        demotions: watch::Receiver<u64>,
-        shutdown: CancellationToken,
-    ) -> Connection<D, S> {
+    pub fn new(stream: S, database: Arc<D>, shared: Arc<Shared>, client: Arc<Client>) -> Connection<D, S> {
         let session = Session::new(client.clone(), &shared.settings);
         let batch_calls_max = BATCH_CALLS_FIRST.min(shared.settings.pipeline_calls_max).max(1);
         Connection {
@@ -111,10 +120,7 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
             shared,
             client,
             session,
-            demotions,
-            demoted: false,
             met_leader: false,
-            shutdown,
             decoder: RequestDecoder::new(),
             input: BytesMut::new(),
             output: BytesMut::new(),
@@ -123,13 +129,14 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
             refused: None,
             filled: false,
             ended: false,
+            idle_timer: IdleTimer::default(),
             broken: None,
         }
     }
 
     /// Serves the connection to its end.
     pub async fn run(mut self) {
-        self.met_leader = topology::leads(&self.database.status());
+        self.has_met_leader();
         if let Err(End::Refused) = self.serve().await {
             linger(&mut self.stream).await;
         }
@@ -150,7 +157,7 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
                 self.flush().await?;
                 return Err(End::Refused);
             }
-            if self.ended || self.client.kill.is_cancelled() || self.is_demoted() {
+            if self.ended || self.client.notices.is_ending() || self.is_demoted() {
                 return Err(End::Done);
             }
             if self.input.len() + self.decoder.held_bytes() > self.shared.settings.query_bytes_max {
@@ -172,11 +179,7 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
 
     /// Whether this node lost leadership and the client has to find the new leader. Clients that read from replicas stay.
     fn is_demoted(&mut self) -> bool {
-        if self.demotions.has_changed().unwrap_or(false) {
-            self.demotions.mark_unchanged();
-            self.demoted = true;
-        }
-        let leaves = std::mem::take(&mut self.demoted) && !self.session.readonly;
+        let leaves = self.client.notices.take(Notice::Demotion) && !self.session.readonly;
         if leaves {
             add(&self.shared.metrics.connections_demoted, 1);
         }
@@ -208,16 +211,17 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
         let count = self.pipeline.len();
         let calls = self.pipeline.take_calls();
         let outcomes = self.execute(calls).await;
-        let share = begun.elapsed() / u32::try_from(count).unwrap_or(u32::MAX).max(1);
+        let ended = Instant::now();
+        let share = (ended - begun) / u32::try_from(count).unwrap_or(u32::MAX).max(1);
         if let Some(wait) = self.pipeline.pending_wait() {
             let reply = self.wait(wait).await;
             self.pipeline.answer_wait(reply);
         }
-        let status = self.database.status();
-        self.met_leader |= topology::leads(&status);
-        let whole = self.pipeline.encode(outcomes, share, &self.shared, &status, &mut self.output);
-        self.session.describe();
-        self.client.profile().query_bytes = self.input.len();
+        self.has_met_leader();
+        let database = &self.database;
+        let whole = self.pipeline.encode(outcomes, share, &self.shared, &|| database.status(), &mut self.output);
+        self.session.query_bytes = self.input.len();
+        self.session.describe(ended);
         let settings = &self.shared.settings;
         if self.output.len() > settings.output_bytes_max {
             add(&self.shared.metrics.connections_cut, 1);
@@ -260,9 +264,14 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
     /// request may still come in: a client that has been talking to the leader must not be given an old state then. Neither
     /// must one whose earlier calls in the same pipeline were refused.
     fn consistency(&mut self) -> Consistency {
-        self.met_leader |= topology::leads(&self.database.status());
-        let strict = (self.met_leader || self.refused.is_some()) && !self.session.readonly;
+        let strict = (self.has_met_leader() || self.refused.is_some()) && !self.session.readonly;
         if strict { Consistency::Linearizable } else { Consistency::Default }
+    }
+
+    /// Whether this node leads, or has led at some earlier look.
+    fn has_met_leader(&mut self) -> bool {
+        self.met_leader = self.met_leader || topology::leads(&self.database.status());
+        self.met_leader
     }
 
     async fn wait(&mut self, wait: Wait) -> Reply {
@@ -275,7 +284,7 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
                 return Reply::Error(Refusal::new("ERR WAIT cannot be used with replica instances."));
             }
             let holding = topology::followers_holding(&status, target);
-            if holding >= wait.followers || Instant::now() >= deadline || self.client.kill.is_cancelled() {
+            if holding >= wait.followers || Instant::now() >= deadline || self.client.notices.is_ending() {
                 return Reply::Integer(holding as i64);
             }
             sleep_until((Instant::now() + WAIT_STEP).min(deadline)).await;
@@ -287,73 +296,73 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
             self.input.reserve(READ_BYTES);
         }
         let idle_s = self.shared.idle_timeout_s.load(Ordering::Relaxed);
-        let idle_deadline = Instant::now() + Duration::from_secs(idle_s);
-        tokio::select! {
-            biased;
-            read = self.stream.read_buf(&mut self.input) => {
-                let count = read?;
-                add(&self.shared.metrics.bytes_in, count);
-                self.filled = self.input.len() == self.input.capacity();
-                self.ended = count == 0;
+        let idle_deadline = (idle_s > 0).then(|| Instant::now() + Duration::from_secs(idle_s));
+        let Connection { stream, input, client, idle_timer, .. } = self;
+        let read = poll_fn(|context| {
+            if let Poll::Ready(read) = poll_read_buf(Pin::new(&mut *stream), context, input) {
+                return Poll::Ready(read.map(Some).map_err(End::from));
             }
-            () = self.client.kill.cancelled() => return Err(End::Done),
-            // Judged at the top of the loop.
-            Ok(()) = self.demotions.changed() => self.demoted = true,
-            () = sleep_until(idle_deadline), if idle_s > 0 => return Err(End::Done),
+            if client.notices.poll_any(context) {
+                return Poll::Ready(Ok(None));
+            }
+            if idle_deadline.is_some_and(|deadline| idle_timer.is_over(deadline, context)) {
+                return Poll::Ready(Err(End::Done));
+            }
+            Poll::Pending
+        });
+        // What there is to notice is judged at the top of the loop.
+        if let Some(count) = read.await? {
+            self.has_read(count);
         }
         Ok(())
     }
 
+    fn has_read(&mut self, count: usize) {
+        add(&self.shared.metrics.bytes_in, count);
+        self.filled = self.input.len() == self.input.capacity();
+        self.ended = count == 0;
+    }
+
     /// Sends all replies. Meanwhile it goes on reading: a client may send a long pipeline before it reads the first reply.
     async fn flush(&mut self) -> Result<(), End> {
-        let settings = &self.shared.settings;
-        let metrics = &self.shared.metrics;
-        let (stream, input, output) = (&mut self.stream, &mut self.input, &self.output);
         let mut written = 0;
-        let mut deadline = Instant::now() + settings.output_stall_max;
-        while written < output.len() {
-            let may_read = !self.ended && input.len() + self.decoder.held_bytes() < settings.query_bytes_max;
-            // A shutdown lets replies go out; being killed does not.
-            let may_be_killed = !self.shutdown.is_cancelled();
-            let mut stall = pin!(sleep_until(deadline));
+        // Not made before the client keeps its replies waiting.
+        let mut stall: Option<Pin<Box<Sleep>>> = None;
+        while written < self.output.len() {
+            let may_read =
+                !self.ended && self.input.len() + self.decoder.held_bytes() < self.shared.settings.query_bytes_max;
+            let Connection { stream, input, output, client, shared, .. } = &mut *self;
             // One poll for both directions, because not every stream can be split without a lock.
             let exchange = poll_fn(|context| {
                 if let Poll::Ready(write) = Pin::new(&mut *stream).poll_write(context, &output[written..]) {
                     return Poll::Ready(write.map(Exchange::Written));
                 }
                 // Before the read: who only sends is cut off, too.
+                let stall = stall.get_or_insert_with(|| Box::pin(sleep(shared.settings.output_stall_max)));
                 if stall.as_mut().poll(context).is_ready() {
                     return Poll::Ready(Ok(Exchange::Stalled));
+                }
+                // A shutdown lets replies go out; being killed does not.
+                if client.notices.poll_any(context) && client.notices.has(Notice::Kill) {
+                    return Poll::Ready(Ok(Exchange::Killed));
                 }
                 if may_read {
                     return poll_read_buf(Pin::new(&mut *stream), context, input).map_ok(Exchange::Read);
                 }
                 Poll::Pending
             });
-            tokio::select! {
-                biased;
-                exchange = exchange => match exchange? {
-                    Exchange::Written(0) => return Err(End::Done),
-                    Exchange::Written(count) => {
-                        add(&metrics.bytes_out, count);
-                        written += count;
-                        deadline = Instant::now() + settings.output_stall_max;
-                    }
-                    Exchange::Read(count) => {
-                        add(&metrics.bytes_in, count);
-                        self.filled = input.len() == input.capacity();
-                        self.ended = count == 0;
-                    }
-                    Exchange::Stalled => {
-                        add(&metrics.connections_cut, 1);
-                        tracing::warn!(client = self.client.id, "a client does not read its replies; cutting it off");
-                        return Err(End::Done);
-                    }
-                },
-                () = self.client.kill.cancelled(), if may_be_killed => {
-                    if !self.shutdown.is_cancelled() {
-                        return Err(End::Done);
-                    }
+            match exchange.await? {
+                Exchange::Written(0) | Exchange::Killed => return Err(End::Done),
+                Exchange::Written(count) => {
+                    add(&self.shared.metrics.bytes_out, count);
+                    written += count;
+                    stall = None;
+                }
+                Exchange::Read(count) => self.has_read(count),
+                Exchange::Stalled => {
+                    add(&self.shared.metrics.connections_cut, 1);
+                    tracing::warn!(client = self.client.id, "a client does not read its replies; cutting it off");
+                    return Err(End::Done);
                 }
             }
         }

@@ -8,7 +8,6 @@ use bytes::BytesMut;
 use talon_core::Database;
 use talon_resp::encode_error_line;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::clients::Client;
 use super::connection::{Connection, linger};
 use super::metrics::add;
+use super::notices::Notice;
 use super::session::{Open, Shared};
 use super::settings::RespSettings;
 use super::socket::Listener;
@@ -44,10 +44,9 @@ pub async fn serve<L: Listener, D: Database>(
     let guarded = settings.protected_mode
         && settings.password.is_none()
         && local.is_none_or(|local| !local.ip().to_canonical().is_loopback());
-    let (demotions, _) = watch::channel(0u64);
     let mut tasks = JoinSet::new();
     let mut refusals = JoinSet::new();
-    let watcher = watch_leadership(database.clone(), demotions.clone());
+    let watcher = watch_leadership(database.clone(), &shared);
     tokio::pin!(watcher);
     loop {
         let accepted = tokio::select! {
@@ -72,16 +71,9 @@ pub async fn serve<L: Listener, D: Database>(
         } else {
             let local = L::stream_addr(&stream).unwrap_or(address);
             let clients_max = shared.clients_max.load(Ordering::Relaxed);
-            match shared.clients.enter(address, local, clients_max, shutdown.child_token()) {
+            match shared.clients.enter(address, local, clients_max) {
                 Some(client) => {
-                    let connection = Connection::new(
-                        stream,
-                        database.clone(),
-                        shared.clone(),
-                        client.clone(),
-                        demotions.subscribe(),
-                        shutdown.clone(),
-                    );
+                    let connection = Connection::new(stream, database.clone(), shared.clone(), client.clone());
                     let shared = shared.clone();
                     tasks.spawn(async move {
                         let _open = Open::new(&shared.metrics.connections);
@@ -99,6 +91,7 @@ pub async fn serve<L: Listener, D: Database>(
         }
     }
     drop(listener);
+    shared.clients.notify(Notice::Shutdown);
     // Requests under way may still need leadership to be watched: their connections end either way.
     let drained = timeout(settings.drain_max, async { while tasks.join_next().await.is_some() {} }).await;
     if drained.is_err() {
@@ -128,15 +121,15 @@ async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin, line: &'static 
     }
 }
 
-/// Raises `demotions` whenever this node stops leading. Never returns.
-async fn watch_leadership<D: Database>(database: Arc<D>, demotions: watch::Sender<u64>) {
+/// Tells all connections whenever this node stops leading. Never returns.
+async fn watch_leadership<D: Database>(database: Arc<D>, shared: &Shared) {
     let mut status = database.status();
     loop {
         database.status_changed(status.version).await;
         let now = database.status();
         if topology::leads(&status) && !topology::leads(&now) {
             tracing::info!(term = now.term, "no longer leading: closing client connections");
-            demotions.send_modify(|count| *count += 1);
+            shared.clients.notify(Notice::Demotion);
         }
         status = now;
     }

@@ -110,15 +110,20 @@ impl Metrics {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    pub(crate) fn count_call(&self, command: usize, share: Duration, failed: bool) {
-        self.commands_processed.fetch_add(1, Ordering::Relaxed);
-        if let Some(command) = self.commands.get(command) {
-            command.calls.fetch_add(1, Ordering::Relaxed);
-            command.usec.fetch_add(share.as_micros() as u64, Ordering::Relaxed);
-            if failed {
-                command.failed.fetch_add(1, Ordering::Relaxed);
+    /// Counts what was carried out, each call with this share of the time, and leaves the tally empty.
+    pub(crate) fn count_calls(&self, tally: &mut Tally, share: Duration) {
+        let mut all = 0;
+        for Tallied { command, calls, failed } in tally.0.drain(..) {
+            all += calls;
+            if let Some(command) = self.commands.get(command) {
+                command.calls.fetch_add(calls, Ordering::Relaxed);
+                command.usec.fetch_add(calls * share.as_micros() as u64, Ordering::Relaxed);
+                if failed > 0 {
+                    command.failed.fetch_add(failed, Ordering::Relaxed);
+                }
             }
         }
+        self.commands_processed.fetch_add(all, Ordering::Relaxed);
     }
 
     pub(crate) fn count_rejected(&self, command: usize) {
@@ -134,6 +139,32 @@ impl Metrics {
             *count += 1;
         } else if errors.len() < PREFIXES_MAX {
             errors.insert(prefix.to_owned(), 1);
+        }
+    }
+}
+
+/// The calls of one batch by command, so that what all connections share is touched once a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(Vec<Tallied>);
+
+#[derive(Debug)]
+struct Tallied {
+    command: usize,
+    calls: u64,
+    failed: u64,
+}
+
+impl Tally {
+    /// Adds a call of the command at this place in the table.
+    pub fn add(&mut self, command: usize, failed: bool) {
+        // Batches have few different commands.
+        let failed = u64::from(failed);
+        match self.0.iter_mut().find(|tallied| tallied.command == command) {
+            Some(tallied) => {
+                tallied.calls += 1;
+                tallied.failed += failed;
+            }
+            None => self.0.push(Tallied { command, calls: 1, failed }),
         }
     }
 }

@@ -18,6 +18,7 @@ mod cursors;
 mod denied;
 mod listener;
 mod metrics;
+mod notices;
 mod pipeline;
 mod session;
 mod settings;

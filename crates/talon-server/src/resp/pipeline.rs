@@ -1,5 +1,6 @@
 //! The requests of one batch: which are answered already, and which wait for the database.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,6 +11,7 @@ use talon_resp::{Protocol, encode};
 
 use super::commands::info::{self, Sections};
 use super::denied;
+use super::metrics::Tally;
 use super::session::Shared;
 use super::table::Entry;
 use super::topology;
@@ -87,7 +89,10 @@ pub(crate) struct Pipeline {
     slots: Vec<Slot>,
     calls: Vec<Call>,
     call_bytes: usize,
+    /// How many calls the batch before had: about so many will come again.
+    calls_before: usize,
     waits: bool,
+    tally: Tally,
 }
 
 impl Pipeline {
@@ -153,6 +158,9 @@ impl Pipeline {
     }
 
     fn push_call(&mut self, call: Call) {
+        if self.calls.capacity() == 0 {
+            self.calls.reserve(self.calls_before);
+        }
         self.call_bytes += call.size_bytes();
         self.calls.push(call);
     }
@@ -160,6 +168,7 @@ impl Pipeline {
     /// What the database has to carry out.
     pub fn take_calls(&mut self) -> Vec<Call> {
         self.call_bytes = 0;
+        self.calls_before = self.calls.len();
         std::mem::take(&mut self.calls)
     }
 
@@ -186,10 +195,11 @@ impl Pipeline {
         outcomes: Vec<Outcome>,
         share: Duration,
         shared: &Shared,
-        status: &Status,
+        status: &dyn Fn() -> Arc<Status>,
         out: &mut BytesMut,
     ) -> bool {
         let mut outcomes = outcomes.into_iter();
+        let mut whole = true;
         for slot in self.slots.drain(..) {
             let reply = match slot.answer {
                 Answer::Ready(reply) => Some(reply),
@@ -198,7 +208,10 @@ impl Pipeline {
                 }
                 Answer::Wait(_) => None,
             };
-            let Some(reply) = reply else { return false };
+            let Some(reply) = reply else {
+                whole = false;
+                break;
+            };
             let failed = match &reply {
                 Reply::Error(refusal) => {
                     shared.metrics.count_error(refusal.line());
@@ -207,23 +220,30 @@ impl Pipeline {
                 _ => false,
             };
             if let Some(command) = slot.command {
-                shared.metrics.count_call(command, share, failed);
+                self.tally.add(command, failed);
             }
             if !slot.silent {
                 encode(&reply, slot.protocol, out);
             }
         }
-        true
+        shared.metrics.count_calls(&mut self.tally, share);
+        whole
     }
 }
 
 impl After {
-    fn reply(self, outcome: Outcome, first_key: Option<&Bytes>, shared: &Shared, status: &Status) -> Option<Reply> {
+    fn reply(
+        self,
+        outcome: Outcome,
+        first_key: Option<&Bytes>,
+        shared: &Shared,
+        status: &dyn Fn() -> Arc<Status>,
+    ) -> Option<Reply> {
         let reply = match (outcome, &self) {
             (Ok(reply), _) => reply,
             // INFO tells what it can.
             (Err(_), After::Info(_)) => Reply::Null,
-            (Err(denied), _) => return denied::refusal(&denied, first_key, status).map(Reply::Error),
+            (Err(denied), _) => return denied::refusal(&denied, first_key, &status()).map(Reply::Error),
         };
         Some(match self {
             After::Plain => reply,
@@ -232,12 +252,13 @@ impl After {
                 if let Reply::Integer(count) = reply {
                     shared.keep_key_count(count.unsigned_abs());
                 }
-                info::render(&sections, shared, status)
+                info::render(&sections, shared, &status())
             }
             After::Exec(parts) => {
                 let Reply::Array(replies) = reply else { return None };
                 let mut replies = replies.into_iter();
                 let mut all = Vec::with_capacity(parts.len());
+                let mut tally = Tally::default();
                 for (command, part) in parts {
                     let reply = match part {
                         Part::Ready(reply) => reply,
@@ -246,9 +267,10 @@ impl After {
                     if let Reply::Error(refusal) = &reply {
                         shared.metrics.count_error(refusal.line());
                     }
-                    shared.metrics.count_call(command, Duration::ZERO, matches!(reply, Reply::Error(_)));
+                    tally.add(command, matches!(reply, Reply::Error(_)));
                     all.push(reply);
                 }
+                shared.metrics.count_calls(&mut tally, Duration::ZERO);
                 Reply::Array(all)
             }
         })

@@ -2,12 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use talon_core::command::unknown_command;
 use talon_core::{Facts, Flag, Refusal, Reply, Request, Status};
 use talon_resp::{Limits, Protocol, Words};
+use tokio::time::Instant;
 
 use super::clients::{Client, Clients};
 use super::cursors::Cursors;
@@ -104,6 +105,8 @@ pub(crate) struct Session {
     pub readonly: bool,
     /// The connection is to be closed once everything so far has been answered.
     pub closing: bool,
+    /// Bytes read and not yet carried out.
+    pub query_bytes: usize,
     /// After CLIENT REPLY OFF.
     pub mute: bool,
     /// This command is not answered (CLIENT REPLY SKIP itself).
@@ -123,6 +126,7 @@ impl Session {
             authenticated: settings.password.is_none(),
             readonly: false,
             closing: false,
+            query_bytes: 0,
             mute: false,
             mute_this: false,
             mute_next: false,
@@ -149,14 +153,15 @@ impl Session {
         }
     }
 
-    /// Shows others what this connection is doing.
-    pub fn describe(&self) {
-        self.client.touch();
+    /// Shows others what this connection is doing at this moment.
+    pub fn describe(&self, now: Instant) {
+        self.client.touch(now);
         let mut profile = self.client.profile();
         profile.command = self.command;
         profile.resp3 = self.protocol == Protocol::Resp3;
         profile.readonly = self.readonly;
         profile.gathered = self.gathered().map_or(-1, |count| count as i64);
+        profile.query_bytes = self.query_bytes;
     }
 
     /// How many commands MULTI has gathered.

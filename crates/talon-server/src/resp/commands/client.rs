@@ -7,9 +7,11 @@ use bytes::Bytes;
 use talon_core::error::SYNTAX;
 use talon_core::numbers::parse_integer;
 use talon_core::{Flag, Group, Refusal, Reply};
+use tokio::time::Instant;
 
 use super::{help, lossy, text};
 use crate::resp::clients::Client;
+use crate::resp::notices::Notice;
 use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, now};
 
@@ -41,7 +43,7 @@ static SUBCOMMANDS: &[ServerCommand] = &[
         set_info,
     ),
     now(facts("client|info", 2, OWN, Group::Connection, "6.2.0", "Describes this connection."), |context, _| {
-        context.session.describe();
+        context.session.describe(Instant::now());
         Ok(Reply::Verbatim(context.session.client.line() + "\n"))
     }),
     now(facts("client|list", -2, ADMIN, Group::Connection, "2.4.0", "Describes all connections."), list),
@@ -123,7 +125,7 @@ fn reply(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
 }
 
 fn list(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
-    context.session.describe();
+    context.session.describe(Instant::now());
     let mut clients = context.shared.clients.all();
     match &args[1..] {
         [] => {}
@@ -217,7 +219,7 @@ fn kill(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
             // Answered first.
             context.session.closing = true;
         } else {
-            victim.kill.cancel();
+            victim.notices.raise(Notice::Kill);
         }
     }
     match (old_form, victims.len()) {
