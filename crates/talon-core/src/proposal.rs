@@ -4,12 +4,12 @@
 //! calls; a call is `u8` 0 and a request, or `u8` 1, `u32` n and n requests (a transaction); a request is `u16` command
 //! id, `u32` number of arguments, and for each `u32` length and bytes.
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::commands;
 use crate::database::Call;
 use crate::error::Fault;
-use crate::request::Request;
+use crate::request::{Args, Request};
 
 /// The version this build writes; it reads up to this one.
 pub const FORMAT_VERSION: u8 = 1;
@@ -65,23 +65,24 @@ impl Proposal {
     /// # Errors
     /// A [`Fault`] if the bytes are damaged, of a newer version, or name a command this build does not have: a
     /// node that cannot carry out an entry must not go on.
-    pub fn decode(mut bytes: Bytes) -> Result<Proposal, Fault> {
-        let (stamp_ms, seed, count) = decode_head(&mut bytes)?;
-        let mut calls = Vec::with_capacity((count as usize).min(bytes.len()));
+    pub fn decode(bytes: Bytes) -> Result<Proposal, Fault> {
+        let mut reader = Reader { bytes: &bytes, position: 0 };
+        let (stamp_ms, seed, count) = reader.head()?;
+        let mut calls = Vec::with_capacity((count as usize).min(reader.rest().len()));
         for _ in 0..count {
-            let call = match take(&mut bytes, 1, "call")?.get_u8() {
-                CALL_ONE => Call::One(decode_request(&mut bytes)?),
-                CALL_TRANSACTION => {
-                    let count = take(&mut bytes, 4, "transaction")?.get_u32_le();
-                    let requests = (0..count).map(|_| decode_request(&mut bytes)).collect::<Result<_, _>>()?;
+            let call = match reader.array::<1>("call")? {
+                [CALL_ONE] => Call::One(reader.request()?),
+                [CALL_TRANSACTION] => {
+                    let count = reader.number("transaction")?;
+                    let requests = (0..count).map(|_| reader.request()).collect::<Result<_, _>>()?;
                     Call::Transaction(requests)
                 }
-                other => return Err(Fault(format!("a log entry has a call of unknown kind {other}"))),
+                [other] => return Err(Fault(format!("a log entry has a call of unknown kind {other}"))),
             };
             calls.push(call);
         }
-        if !bytes.is_empty() {
-            return Err(Fault(format!("a log entry has {} bytes behind its end", bytes.len())));
+        if !reader.rest().is_empty() {
+            return Err(Fault(format!("a log entry has {} bytes behind its end", reader.rest().len())));
         }
         Ok(Proposal { stamp_ms, seed, calls })
     }
@@ -92,19 +93,8 @@ impl Proposal {
 /// # Errors
 /// As [`Proposal::decode`].
 pub fn stamp_and_seed(bytes: &Bytes) -> Result<(u64, u64), Fault> {
-    let (stamp_ms, seed, _) = decode_head(&mut bytes.clone())?;
+    let (stamp_ms, seed, _) = Reader { bytes, position: 0 }.head()?;
     Ok((stamp_ms, seed))
-}
-
-fn decode_head(bytes: &mut Bytes) -> Result<(u64, u64, u32), Fault> {
-    let version = take(bytes, 1, "version")?.get_u8();
-    if version > FORMAT_VERSION {
-        return Err(Fault(format!(
-            "a log entry has format version {version}; this build reads up to {FORMAT_VERSION}"
-        )));
-    }
-    let mut head = take(bytes, 20, "header")?;
-    Ok((head.get_u64_le(), head.get_u64_le(), head.get_u32_le()))
 }
 
 fn encode_request(out: &mut BytesMut, request: &Request) {
@@ -116,22 +106,58 @@ fn encode_request(out: &mut BytesMut, request: &Request) {
     }
 }
 
-fn decode_request(bytes: &mut Bytes) -> Result<Request, Fault> {
-    let mut head = take(bytes, 6, "request")?;
-    let (id, count) = (head.get_u16_le(), head.get_u32_le());
-    let command = commands::by_id(id)
-        .ok_or_else(|| Fault(format!("a log entry names command {id}, which this build does not have")))?;
-    let mut args = Vec::with_capacity((count as usize).min(bytes.len() / 4));
-    for _ in 0..count {
-        let length = take(bytes, 4, "argument length")?.get_u32_le() as usize;
-        args.push(take(bytes, length, "argument")?);
-    }
-    Ok(Request { command, args })
+/// Every node reads every entry: only arguments are slices that own what they show, all else is just looked at.
+struct Reader<'a> {
+    bytes: &'a Bytes,
+    position: usize,
 }
 
-fn take(bytes: &mut Bytes, count: usize, what: &str) -> Result<Bytes, Fault> {
-    if bytes.len() < count {
-        return Err(Fault(format!("a log entry ends inside its {what}")));
+impl Reader<'_> {
+    fn rest(&self) -> &[u8] {
+        &self.bytes[self.position..]
     }
-    Ok(bytes.split_to(count))
+
+    fn array<const COUNT: usize>(&mut self, what: &str) -> Result<[u8; COUNT], Fault> {
+        let array = *self.rest().first_chunk::<COUNT>().ok_or_else(|| ends_inside(what))?;
+        self.position += COUNT;
+        Ok(array)
+    }
+
+    fn number(&mut self, what: &str) -> Result<u32, Fault> {
+        self.array(what).map(u32::from_le_bytes)
+    }
+
+    /// The stamp, the seed, and the number of calls.
+    fn head(&mut self) -> Result<(u64, u64, u32), Fault> {
+        let [version] = self.array("version")?;
+        if version > FORMAT_VERSION {
+            return Err(Fault(format!(
+                "a log entry has format version {version}; this build reads up to {FORMAT_VERSION}"
+            )));
+        }
+        let stamp_ms = self.array("header").map(u64::from_le_bytes)?;
+        let seed = self.array("header").map(u64::from_le_bytes)?;
+        Ok((stamp_ms, seed, self.number("header")?))
+    }
+
+    fn request(&mut self) -> Result<Request, Fault> {
+        let id = self.array("request").map(u16::from_le_bytes)?;
+        let count = self.number("request")?;
+        let command = commands::by_id(id)
+            .ok_or_else(|| Fault(format!("a log entry names command {id}, which this build does not have")))?;
+        let mut args = Args::with_capacity((count as usize).min(self.rest().len() / 4));
+        for _ in 0..count {
+            let length = self.number("argument length")? as usize;
+            if self.rest().len() < length {
+                return Err(ends_inside("argument"));
+            }
+            args.push(self.bytes.slice(self.position..self.position + length));
+            self.position += length;
+        }
+        Ok(Request { command, args })
+    }
+}
+
+fn ends_inside(what: &str) -> Fault {
+    Fault(format!("a log entry ends inside its {what}"))
 }

@@ -1,12 +1,16 @@
 //! A command with its arguments, as it travels from a front door to the log and to `execute`.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use crate::command::Command;
 use crate::database::Call;
 use crate::error::{Error, Fault};
 use crate::reply::Reply;
 use crate::transaction::Transaction;
+
+/// Arguments of a request. Most requests have one or two, and those take no allocation.
+pub type Args = SmallVec<[Bytes; 2]>;
 
 /// One command to carry out. Its arity has been checked ([`crate::Facts::check_arity`]); everything else about its
 /// arguments is checked when it is executed.
@@ -15,13 +19,13 @@ pub struct Request {
     /// The row of the command table.
     pub command: &'static Command,
     /// The arguments, without the command's name. Slices of the buffer they were read into.
-    pub args: Vec<Bytes>,
+    pub args: Args,
 }
 
 impl Request {
     /// A request for a row of the table.
     pub fn new(command: &'static Command, args: Vec<Bytes>) -> Request {
-        Request { command, args }
+        Request { command, args: args.into() }
     }
 
     /// Looks a command up by name (any case) and checks its arity.
@@ -31,7 +35,7 @@ impl Request {
     pub fn parse(name: &[u8], args: Vec<Bytes>) -> Result<Request, crate::error::Refusal> {
         let command = crate::commands::lookup(name).ok_or_else(|| crate::command::unknown_command(name, &args))?;
         command.facts.check_arity(args.len() + 1)?;
-        Ok(Request { command, args })
+        Ok(Request::new(command, args))
     }
 
     /// The size of its arguments in bytes, with a few bytes for each one's framing.

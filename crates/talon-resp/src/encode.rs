@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use talon_core::Reply;
 
-use crate::number::{format_double, put_integer};
+use crate::number::{format_double, put_line};
 
 /// The version of the protocol that a connection speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
             put_clean(out, text.as_bytes());
             put_end(out);
         }
-        Reply::Integer(number) => put_head(out, b':', *number),
+        Reply::Integer(number) => put_line(out, b':', *number),
         Reply::Bulk(bytes) => put_bulk(out, bytes),
         Reply::Null if resp3 => out.put_slice(b"_\r\n"),
         Reply::Null => out.put_slice(b"$-1\r\n"),
@@ -46,9 +46,9 @@ pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
         Reply::Push(items) => put_items(out, if resp3 { b'>' } else { b'*' }, items, protocol),
         Reply::Map(pairs) => {
             if resp3 {
-                put_head(out, b'%', pairs.len() as i64);
+                put_line(out, b'%', pairs.len() as i64);
             } else {
-                put_head(out, b'*', 2 * pairs.len() as i64);
+                put_line(out, b'*', 2 * pairs.len() as i64);
             }
             for (key, value) in pairs {
                 encode(key, protocol, out);
@@ -66,9 +66,9 @@ pub fn encode(reply: &Reply, protocol: Protocol, out: &mut BytesMut) {
             }
         }
         Reply::Boolean(yes) if resp3 => out.put_slice(if *yes { b"#t\r\n" } else { b"#f\r\n" }),
-        Reply::Boolean(yes) => put_head(out, b':', i64::from(*yes)),
+        Reply::Boolean(yes) => put_line(out, b':', i64::from(*yes)),
         Reply::Verbatim(text) if resp3 => {
-            put_head(out, b'=', text.len() as i64 + 4);
+            put_line(out, b'=', text.len() as i64 + 4);
             out.put_slice(b"txt:");
             out.put_slice(text.as_bytes());
             put_end(out);
@@ -87,14 +87,14 @@ pub fn encode_error_line(line: &[u8], out: &mut BytesMut) {
 
 /// Appends a command the way clients send it.
 pub fn encode_command(words: &[Bytes], out: &mut BytesMut) {
-    put_head(out, b'*', words.len() as i64);
+    put_line(out, b'*', words.len() as i64);
     for word in words {
         put_bulk(out, word);
     }
 }
 
 fn put_items(out: &mut BytesMut, mark: u8, items: &[Reply], protocol: Protocol) {
-    put_head(out, mark, items.len() as i64);
+    put_line(out, mark, items.len() as i64);
     for item in items {
         encode(item, protocol, out);
     }
@@ -103,14 +103,8 @@ fn put_items(out: &mut BytesMut, mark: u8, items: &[Reply], protocol: Protocol) 
 fn put_bulk(out: &mut BytesMut, bytes: &[u8]) {
     // Room for everything at once: a large value is copied, but nothing before it moves twice.
     out.reserve(bytes.len() + 32);
-    put_head(out, b'$', bytes.len() as i64);
+    put_line(out, b'$', bytes.len() as i64);
     out.put_slice(bytes);
-    put_end(out);
-}
-
-fn put_head(out: &mut BytesMut, mark: u8, number: i64) {
-    out.put_u8(mark);
-    put_integer(out, number);
     put_end(out);
 }
 

@@ -19,5 +19,5 @@ mod value;
 pub use encode::{Protocol, encode, encode_command, encode_error_line};
 pub use inline::split_line;
 pub use number::format_double;
-pub use request::{Limits, ProtocolError, RequestDecoder, Words};
+pub use request::{Limits, Name, ProtocolError, RequestDecoder, Words};
 pub use value::{BadReply, Value, ValueDecoder};

@@ -2,14 +2,15 @@
 
 use bytes::{BufMut, BytesMut};
 
-/// Appends `number` in decimal.
-pub(crate) fn put_integer(out: &mut BytesMut, number: i64) {
-    let mut digits = [0u8; 20];
-    let mut at = digits.len();
+/// Appends the line of a mark and a number in decimal.
+pub(crate) fn put_line(out: &mut BytesMut, mark: u8, number: i64) {
+    // The mark, up to 20 characters of the number, the end of the line.
+    let mut line = *b".....................\r\n";
+    let mut at = line.len() - 2;
     let mut rest = number.unsigned_abs();
     loop {
         at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
+        line[at] = b'0' + (rest % 10) as u8;
         rest /= 10;
         if rest == 0 {
             break;
@@ -17,9 +18,11 @@ pub(crate) fn put_integer(out: &mut BytesMut, number: i64) {
     }
     if number < 0 {
         at -= 1;
-        digits[at] = b'-';
+        line[at] = b'-';
     }
-    out.put_slice(&digits[at..]);
+    at -= 1;
+    line[at] = mark;
+    out.put_slice(&line[at..]);
 }
 
 /// A float the way C's `%.17g` prints it, which is how Redis sends doubles; `inf`, `-inf` and `nan` in words.
@@ -66,9 +69,9 @@ mod tests {
     fn integers_print_and_read_back() {
         for number in [0, 1, -1, 10, 99, 100, i64::MAX, i64::MIN] {
             let mut out = BytesMut::new();
-            put_integer(&mut out, number);
-            assert_eq!(out, number.to_string().as_bytes());
-            assert_eq!(parse_integer(&out), Some(number));
+            put_line(&mut out, b':', number);
+            assert_eq!(out, format!(":{number}\r\n").as_bytes());
+            assert_eq!(parse_integer(&out[1..out.len() - 2]), Some(number));
         }
     }
 

@@ -7,7 +7,9 @@
 use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
+use smallvec::SmallVec;
 use talon_core::limits::VALUE_BYTES_MAX;
+use talon_core::request::Args;
 
 use crate::inline::split_line;
 use talon_core::numbers::parse_integer;
@@ -47,13 +49,16 @@ impl Limits {
     pub const UNAUTHENTICATED_BULK_BYTES_MAX: usize = 16 * 1024;
 }
 
-/// The words of one request; slices of the buffer they were read into.
+/// A command's name, as it was sent. Those of real commands take no allocation.
+pub type Name = SmallVec<[u8; 16]>;
+
+/// The words of one request. Arguments are slices of the buffer they were read into.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Words {
     /// The first one: the command's name.
-    pub name: Bytes,
+    pub name: Name,
     /// The others.
-    pub args: Vec<Bytes>,
+    pub args: Args,
 }
 
 impl Words {
@@ -127,8 +132,8 @@ pub struct RequestDecoder {
     /// Behind `position`: how many bytes are known not to hold the end of the line.
     searched: usize,
     /// Complete words that have left the buffer.
-    name: Option<Bytes>,
-    args: Vec<Bytes>,
+    name: Option<Name>,
+    args: Args,
     args_bytes: usize,
 }
 
@@ -272,14 +277,20 @@ impl RequestDecoder {
         if self.position == 0 {
             return;
         }
-        let frame = buffer.split_to(self.position).freeze();
+        let mut frame = buffer.split_to(self.position).freeze();
         self.position = 0;
-        for range in self.inside.drain(..) {
-            let word = frame.slice(range);
-            self.args_bytes += word.len();
-            match self.name {
-                None => self.name = Some(word),
-                Some(_) => self.args.push(word),
+        let count = self.inside.len();
+        for (place, range) in self.inside.drain(..).enumerate() {
+            self.args_bytes += range.len();
+            if self.name.is_none() {
+                self.name = Some(Name::from_slice(&frame[range]));
+            } else if place + 1 < count {
+                self.args.push(frame.slice(range));
+            } else {
+                // The last one needs no owner of its own beside the frame's.
+                frame.truncate(range.end);
+                frame.advance(range.start);
+                self.args.push(std::mem::take(&mut frame));
             }
         }
     }
@@ -307,7 +318,7 @@ impl RequestDecoder {
 
 fn named(mut words: Vec<Bytes>) -> Words {
     let name = words.remove(0);
-    Words { name, args: words }
+    Words { name: Name::from_slice(&name), args: words.into() }
 }
 
 fn find(bytes: &[u8], wanted: u8) -> Option<usize> {

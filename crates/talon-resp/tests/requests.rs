@@ -7,7 +7,7 @@ use talon_resp::{Limits, ProtocolError, RequestDecoder, Words, encode_command};
 
 fn words(list: &[&str]) -> Words {
     let all: Vec<Bytes> = list.iter().map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
-    Words { name: all[0].clone(), args: all[1..].to_vec() }
+    Words { name: all[0][..].into(), args: all[1..].into() }
 }
 
 /// Everything in `input`, fed in pieces of these sizes (the last one repeats).
@@ -138,7 +138,7 @@ proptest! {
         for request in requests {
             let all: Vec<Bytes> = request.into_iter().map(Bytes::from).collect();
             encode_command(&all, &mut input);
-            expected.push(Words { name: all[0].clone(), args: all[1..].to_vec() });
+            expected.push(Words { name: all[0][..].into(), args: all[1..].into() });
         }
         prop_assert_eq!(decode(&input, &pieces, &Limits::default()), (expected, None));
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use talon_core::command::unknown_command;
+use talon_core::request::Args;
 use talon_core::{Facts, Flag, Refusal, Reply, Request, Status};
 use talon_resp::{Limits, Protocol, Words};
 use tokio::time::Instant;
@@ -83,7 +84,7 @@ struct Queued {
 #[derive(Debug)]
 enum Work {
     Data(Request),
-    Server(&'static ServerCommand, Vec<Bytes>),
+    Server(&'static ServerCommand, Args),
 }
 
 /// What MULTI has gathered.
@@ -239,19 +240,19 @@ impl Session {
         &mut self,
         entry: &'static Entry,
         row: Row,
-        args: Vec<Bytes>,
+        args: Args,
         pipeline: &mut Pipeline,
         shared: &Shared,
         status: &dyn Fn() -> Arc<Status>,
     ) {
         match row {
             Row::Data(command) => {
-                let request = Request::new(command, args);
+                let mut request = Request { command, args };
                 if self.queue.is_some() {
                     return self.gather(entry, Work::Data(request), pipeline, shared);
                 }
-                match prepare(entry, request, shared) {
-                    Ok((request, after)) => {
+                match prepare(entry, &mut request, shared) {
+                    Ok(after) => {
                         let silent = self.mute || self.mute_this;
                         pipeline.call(self.protocol, silent, entry, request, after);
                     }
@@ -345,8 +346,8 @@ impl Session {
         let mut parts = Vec::with_capacity(queue.commands.len());
         for Queued { entry, work } in queue.commands {
             let part = match work {
-                Work::Data(request) => match prepare(entry, request, shared) {
-                    Ok((request, after)) => {
+                Work::Data(mut request) => match prepare(entry, &mut request, shared) {
+                    Ok(after) => {
                         requests.push(request);
                         Part::Data(after)
                     }
@@ -385,15 +386,15 @@ fn acts_inside_multi(name: &str) -> bool {
     matches!(name, "watch" | "quit" | "reset")
 }
 
-/// A request in the core's form, and what is to be done with its reply.
-fn prepare(entry: &Entry, mut request: Request, shared: &Shared) -> Result<(Request, After), Refusal> {
+/// Brings a request into the core's form, and says what is to be done with its reply.
+fn prepare(entry: &Entry, request: &mut Request, shared: &Shared) -> Result<After, Refusal> {
     if !entry.is_scan {
-        return Ok((request, After::Plain));
+        return Ok(After::Plain);
     }
     if let Some(cursor) = request.args.first_mut() {
         *cursor = shared.cursors.to_core(cursor)?;
     }
-    Ok((request, After::Scan))
+    Ok(After::Scan)
 }
 
 fn unknown_subcommand(container: &Facts, name: &[u8]) -> Refusal {
