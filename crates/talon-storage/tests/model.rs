@@ -197,7 +197,7 @@ impl Restart for Memory {
 
 /// A layer so small that every few batches are drained.
 fn small(threads: bool) -> LayerSettings {
-    LayerSettings { memory_bytes_max: 4 << 10, threads }
+    LayerSettings { memory_bytes_max: 4 << 10, logged: true, threads }
 }
 
 #[derive(Default)]

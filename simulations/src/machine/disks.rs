@@ -129,7 +129,8 @@ impl Disks for MachineDisks {
             return Ok(Arc::new(engine));
         }
         // From a few batches to everything.
-        let layer = LayerSettings { memory_bytes_max: 8 << 10 << (state.random.draw() % 10), threads: false };
+        let memory_bytes_max = 8 << 10 << (state.random.draw() % 10);
+        let layer = LayerSettings { memory_bytes_max, logged: false, threads: false };
         drop(state);
         Ok(Arc::new(LayeredEngine::over(Arc::new(engine), layer)?))
     }

@@ -66,13 +66,16 @@ pub struct LayerSettings {
     /// So much memory at most: what is written to, what is being drained and the memtable it is drained to, and what is kept for readers.
     /// (What a view holds beyond that stays until the view ends.)
     pub memory_bytes_max: usize,
+    /// Keep a log for batches that ask for it. Without, such a batch is drained at once: where every batch is unlogged, because
+    /// something else can bring it again.
+    pub logged: bool,
     /// Drain on a thread of its own. Without, whoever seals a generation drains it: for simulations.
     pub threads: bool,
 }
 
 impl Default for LayerSettings {
     fn default() -> LayerSettings {
-        LayerSettings { memory_bytes_max: 256 << 20, threads: true }
+        LayerSettings { memory_bytes_max: 256 << 20, logged: true, threads: true }
     }
 }
 
@@ -141,10 +144,10 @@ impl LayeredEngine {
         // Generations reach the disk as a whole: RocksDB must not begin to flush by itself in the midst of one.
         let rocks = RocksSettings { memtable_bytes: 16 << 30, ..rocks.clone() };
         let inner = Arc::new(RocksEngine::open(folder, &rocks)?);
-        LayeredEngine::start(inner, settings, Some(folder.join(WAL_FOLDER)))
+        LayeredEngine::start(inner, settings, settings.logged.then(|| folder.join(WAL_FOLDER)))
     }
 
-    /// Any engine with a layer above it. There is no log: a batch that asks to be logged is drained at once.
+    /// Any engine with a layer above it, without a log.
     ///
     /// # Errors
     /// If the engine below fails, or no thread can be started.
