@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use talon_storage::{
-    Batch, Crash, Durability, Engine, MemoryEngine, RocksEngine, RocksSettings, Space, StorageError, View,
+    Batch, Crash, Durability, Engine, LayerSettings, LayeredEngine, MemoryEngine, RocksEngine, RocksSettings, Space,
+    StorageError, View,
 };
 
 fn open(folder: &Path) -> RocksEngine {
@@ -127,6 +128,109 @@ fn checkpoints_of_rocksdb_are_consistent_while_it_is_written() {
 #[test]
 fn checkpoints_of_the_double_are_consistent_while_it_is_written() {
     checkpoints_are_consistent(Arc::new(MemoryEngine::new()));
+}
+
+fn layered(folder: &Path, memory_bytes_max: usize) -> LayeredEngine {
+    let settings = LayerSettings { memory_bytes_max, ..LayerSettings::default() };
+    LayeredEngine::open(folder, &RocksSettings::default(), settings).unwrap()
+}
+
+#[test]
+fn checkpoints_of_a_layer_are_consistent_while_it_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    checkpoints_are_consistent(Arc::new(layered(folder.path(), 64 << 10)));
+}
+
+/// What a view of the next test has to show: every row carries the number of the batch, or all but one are deleted.
+fn check_rows(view: &dyn View) -> u64 {
+    let newest = number(view, Space::Data);
+    let rows: Vec<_> = view.scan(Space::Data, b"row", Some(b"rox")).map(Result::unwrap).collect();
+    let expected = if newest == 0 {
+        0
+    } else if newest.is_multiple_of(7) {
+        1
+    } else {
+        ROWS
+    };
+    assert_eq!(rows.len(), expected, "at {newest}");
+    for (key, value) in rows {
+        assert_eq!(value[..8], newest.to_be_bytes());
+        assert_eq!(view.get(Space::Data, &key).unwrap(), Some(value));
+    }
+    newest
+}
+
+const ROWS: usize = 40;
+
+/// One thread writes, in generations of a few batches; others take views, read them at once, and some again later.
+#[test]
+fn every_view_of_a_layer_stands_between_two_batches() {
+    const BATCHES: u64 = 20_000;
+    let folder = tempfile::tempdir().unwrap();
+    let engine = layered(folder.path(), 1 << 20);
+    let written = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                let mut kept: Vec<(u64, Arc<dyn View>)> = Vec::new();
+                let mut last = 0;
+                while !written.load(Ordering::Relaxed) {
+                    let view = engine.view().unwrap();
+                    let newest = check_rows(&*view);
+                    assert!(newest >= last, "{newest} after {last}");
+                    last = newest;
+                    if kept.len() < 8 {
+                        kept.push((newest, view));
+                    } else {
+                        for (number, view) in kept.drain(..) {
+                            assert_eq!(check_rows(&*view), number);
+                        }
+                    }
+                }
+                assert!(last > 0);
+            });
+        }
+        let mut batch = Batch::new();
+        for newest in 1..=BATCHES {
+            batch.clear(1 << 20);
+            batch.put(Space::Data, b"number", &[&newest.to_be_bytes()]);
+            if newest.is_multiple_of(7) {
+                batch.delete_range(Space::Data, b"row", b"rox");
+            }
+            let rows = if newest.is_multiple_of(7) { 1 } else { ROWS };
+            for row in 0..rows {
+                let filling = vec![b'.'; row * (newest % 5) as usize];
+                batch.put(Space::Data, format!("row {row}").as_bytes(), &[&newest.to_be_bytes(), &filling]);
+            }
+            engine.write(&batch, Durability::Unlogged).unwrap();
+        }
+        written.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(check_rows(&*engine.view().unwrap()), BATCHES);
+    drop(engine);
+    assert_eq!(check_rows(&*layered(folder.path(), 1 << 20).view().unwrap()), BATCHES);
+}
+
+#[test]
+fn a_layer_keeps_to_its_memory() {
+    const BYTES_MAX: usize = 16 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let engine = layered(folder.path(), BYTES_MAX);
+    let mut random = 1_u64;
+    let mut highest = 0;
+    for _ in 0..4_000 {
+        let mut batch = Batch::new();
+        for _ in 0..100 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            batch.put(Space::Data, &random.to_be_bytes(), &[&[7; 100]]);
+        }
+        engine.write(&batch, Durability::Unlogged).unwrap();
+        highest = highest.max(engine.memory_bytes());
+    }
+    // A batch is taken in as a whole, and memory is taken from the system in pieces.
+    assert!(highest <= BYTES_MAX + (1 << 20), "{highest} bytes");
+    assert!(highest > BYTES_MAX / 2, "{highest} bytes: what is there to be used is not used");
+    assert_eq!(engine.view().unwrap().scan(Space::Data, b"", None).count(), 400_000);
 }
 
 #[test]

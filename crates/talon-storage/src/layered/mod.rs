@@ -190,6 +190,14 @@ impl LayeredEngine {
     }
 }
 
+impl LayeredEngine {
+    /// How much memory the layer takes, about, in bytes; with what is in the memtable below.
+    pub fn memory_bytes(&self) -> usize {
+        let base = self.shared.base();
+        base.bytes(base.generations.len())
+    }
+}
+
 impl Shared {
     fn base(&self) -> Arc<Base> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).base.clone()
@@ -291,16 +299,8 @@ impl Shared {
 
     /// Gives up generations that are kept for readers only, oldest first, until the rest is within the bound.
     fn let_go(&self, base: &Base) {
-        let bytes = |generations: &[Arc<Generation>]| -> usize {
-            generations.iter().map(|generation| generation.bytes()).sum()
-        };
-        let active = base.generations[0].bytes();
-        // Being drained: in the memtable, too.
-        let sealed = 2 * bytes(&base.generations[1..base.undrained]);
         let mut kept = base.generations.len();
-        while kept > base.undrained
-            && active + sealed + bytes(&base.generations[base.undrained..kept]) > self.settings.memory_bytes_max
-        {
+        while kept > base.undrained && base.bytes(kept) > self.settings.memory_bytes_max {
             kept -= 1;
         }
         if kept == base.generations.len() {

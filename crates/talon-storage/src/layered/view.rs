@@ -19,6 +19,17 @@ pub(super) struct Base {
     pub inner: Arc<dyn View>,
 }
 
+impl Base {
+    /// How much memory the first `count` generations take, about. What is being drained is in the memtable below, too.
+    pub fn bytes(&self, count: usize) -> usize {
+        let bytes = |generations: &[Arc<Generation>]| -> usize {
+            generations.iter().map(|generation| generation.bytes()).sum()
+        };
+        let sealed = bytes(&self.generations[1..self.undrained]);
+        bytes(&self.generations[..count]) + sealed
+    }
+}
+
 pub(super) struct LayeredView {
     base: Arc<Base>,
     at: u64,
