@@ -92,6 +92,9 @@ pub struct Bar {
     pub label: String,
 }
 
+/// Bars that are longer are cut off, for the others to be seen.
+const RATIO_MAX: f64 = 4.0;
+
 /// Groups of bars, one bar a series, with a line at 1.
 ///
 /// # Errors
@@ -103,18 +106,24 @@ pub fn bars(
     series: &[String],
     groups: &[(String, Vec<Option<Bar>>)],
 ) -> Outcome<()> {
-    const WIDTH: i32 = 860;
-    const LEFT: i32 = 150;
-    const RIGHT: i32 = 110;
+    let longest = groups.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0) as i32;
+    let left = 30 + longest * 7;
+    let width = 720 + left;
+    const RIGHT: i32 = 130;
     const BAR: i32 = 14;
     const GAP: i32 = 12;
     const TOP: i32 = 64;
     let group_height = BAR * series.len() as i32 + GAP;
     let height = TOP + group_height * groups.len() as i32 + 36;
-    let most = groups.iter().flat_map(|(_, bars)| bars.iter().flatten()).map(|bar| bar.ratio).fold(1.0, f64::max);
-    let x = |ratio: f64| LEFT + (f64::from(WIDTH - LEFT - RIGHT) * ratio / most) as i32;
+    let most = groups
+        .iter()
+        .flat_map(|(_, bars)| bars.iter().flatten())
+        .map(|bar| bar.ratio)
+        .fold(1.0, f64::max)
+        .min(RATIO_MAX);
+    let x = |ratio: f64| left + (f64::from(width - left - RIGHT) * ratio.min(most) / most) as i32;
 
-    let area = SVGBackend::new(path, (WIDTH as u32, height as u32)).into_drawing_area();
+    let area = SVGBackend::new(path, (width as u32, height as u32)).into_drawing_area();
     area.fill(&WHITE)?;
     let font = |size: i32| (FONT, size).into_font();
     area.draw(&Text::new(title.to_owned(), (12, 10), font(17)))?;
@@ -126,12 +135,13 @@ pub fn bars(
     }
     for (place, (name, bars)) in groups.iter().enumerate() {
         let top = TOP + group_height * place as i32;
-        area.draw(&Text::new(name.clone(), (12, top + group_height / 2 - GAP), font(14)))?;
+        area.draw(&Text::new(name.clone(), (12, top + (group_height - GAP) / 2 - 6), font(13)))?;
         for (row, (bar, colour)) in bars.iter().zip(COLOURS.iter().cycle()).enumerate() {
             let Some(bar) = bar else { continue };
             let y = top + BAR * row as i32;
-            area.draw(&Rectangle::new([(LEFT, y + 1), (x(bar.ratio).max(LEFT + 1), y + BAR - 1)], colour.filled()))?;
-            area.draw(&Text::new(bar.label.clone(), (x(bar.ratio) + 5, y + 1), font(11)))?;
+            area.draw(&Rectangle::new([(left, y + 1), (x(bar.ratio).max(left + 1), y + BAR - 1)], colour.filled()))?;
+            let goes_on = if bar.ratio > most { "… " } else { "" };
+            area.draw(&Text::new(format!("{goes_on}{}", bar.label), (x(bar.ratio) + 5, y + 1), font(11)))?;
         }
     }
     let bottom = TOP + group_height * groups.len() as i32;
@@ -157,6 +167,8 @@ mod tests {
         let bar = |ratio| Some(Bar { ratio, label: format!("{ratio}") });
         bars(&path, "t", "f", &["x".into(), "y".into()], &[("g".into(), vec![bar(1.0), bar(2.5)])]).unwrap();
         assert!(std::fs::read_to_string(&path).unwrap().contains("2.5"));
+        bars(&path, "t", "f", &["x".into()], &[("g".into(), vec![bar(99.0)])]).unwrap();
+        assert!(std::fs::read_to_string(&path).unwrap().contains("… 99"), "it is cut off, and says so");
     }
 
     #[test]

@@ -137,7 +137,10 @@ pub fn draw(path: &Path, options: &Options, machine: &Machine, entries: &[Entry]
             let cell = Cell::Benchmark(test, pipeline);
             let rate = |system| median_of(entries, system, cell, |entry| Some(entry.sample.requests_per_s));
             let one = rate(System::RedisReplicas).or_else(|| rate(System::Talon)).unwrap_or(1.0);
-            let bar = |system| rate(system).map(|rate| Bar { ratio: rate / one, label: thousands(rate) });
+            let bar = |system| {
+                rate(system)
+                    .map(|rate| Bar { ratio: rate / one, label: format!("{} ({:.2}×)", thousands(rate), rate / one) })
+            };
             (cell.title(), systems.iter().map(|&system| bar(system)).collect())
         })
         .collect();

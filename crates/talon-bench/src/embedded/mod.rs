@@ -125,7 +125,7 @@ pub fn run(options: &Options) -> Outcome<()> {
         println!("an exact key count, kept, makes batch SET of {what} {:.0} % slower (raw calls)", slower * 100.0);
     }
     if let Some(path) = &options.outputs.svg {
-        let label = |per_s: f64| format!("{} K/s", thousands(per_s / 1e3));
+        let label = |per_s: f64| format!("{}/s", thousands(per_s));
         let group = |row: &Row| {
             let bar = |per_s: f64| Some(Bar { ratio: per_s / row.raw_per_s, label: label(per_s) });
             (row.name.clone(), vec![bar(row.talon_per_s), bar(row.raw_per_s)])

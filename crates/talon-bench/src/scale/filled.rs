@@ -7,21 +7,29 @@ use super::{Bench, Part};
 use crate::Outcome;
 use crate::load::{Kind, Limit, Load, Mix, drive, key};
 use crate::machine::Used;
+use crate::report::thousands;
 
 /// As busy clients as it takes to keep all nodes busy.
 const PIPELINE: usize = 16;
 
 impl Bench {
-    /// Processor time of all nodes for one SET of a random key among so many, in µs; what is flushed and compacted afterwards included.
-    fn cost_us(&self, keys: u64) -> Outcome<f64> {
+    /// Processor time of all nodes for one SET of a random key among so many, in µs: while the load goes on, and with what is flushed and
+    /// compacted afterwards.
+    fn cost_us(&self, keys: u64) -> Outcome<(f64, f64)> {
         let pids = self.cluster.pids()?;
         let load = Load::new(Mix::only(Kind::Set), keys, Limit::Time(self.time()));
         let before = Used::look(&pids)?;
         let sets = load.pipeline(PIPELINE).value_bytes(self.value_bytes());
         let measured = drive(&self.target()?, &sets)?.without_errors()?;
+        let during = Used::look(&pids)?;
         wait_until_quiet(&pids)?;
-        let used: Duration = Used::look(&pids)?.since(&before, 1).servers.iter().sum();
-        Ok(used.as_secs_f64() * 1e6 / measured.requests().max(1) as f64)
+        let after = Used::look(&pids)?;
+        println!("  {} SETs a second, {keys} keys", thousands(measured.rate()));
+        let us = |used: &Used| {
+            let used: Duration = used.since(&before, 1).servers.iter().sum();
+            used.as_secs_f64() * 1e6 / measured.requests().max(1) as f64
+        };
+        Ok((us(&during), us(&after)))
     }
 
     /// [`Part::Cost`].
@@ -34,11 +42,18 @@ impl Bench {
         let with_few = self.cost_us(few)?;
         self.fill(many)?;
         let with_many = self.cost_us(many)?;
-        let none = (None, None);
-        self.find(Part::Cost, format!("processor time of all nodes per SET, {few} keys"), (with_few, "µs"), none);
-        self.find(Part::Cost, format!("processor time of all nodes per SET, {many} keys"), (with_many, "µs"), none);
-        let ratio = with_many / with_few.max(f64::MIN_POSITIVE);
-        self.find(Part::Cost, format!("cost per SET, {many} keys beside {few}"), (ratio, "×"), (Some(2.0), Some(1.3)));
+        for (keys, (during, all)) in [(few, with_few), (many, with_many)] {
+            let name = format!("processor time of all nodes per SET, {keys} keys");
+            self.find(Part::Cost, format!("{name}, while the load goes on"), (during, "µs"), (None, None));
+            self.find(Part::Cost, format!("{name}, until all is quiet again"), (all, "µs"), (None, None));
+        }
+        let bounds = (Some(2.0), Some(1.3));
+        for (when, many_us, few_us) in
+            [("while the load goes on", with_many.0, with_few.0), ("until all is quiet again", with_many.1, with_few.1)]
+        {
+            let ratio = many_us / few_us.max(f64::MIN_POSITIVE);
+            self.find(Part::Cost, format!("cost per SET, {many} keys beside {few}, {when}"), (ratio, "×"), bounds);
+        }
         Ok(())
     }
 

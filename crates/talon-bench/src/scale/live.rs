@@ -91,8 +91,10 @@ impl Bench {
         let watch = Watch::start(&[self.cluster.nodes[place].pid, self.cluster.nodes[leader].pid]);
         let is_back = self.cluster.wait_until_it_serves(place, &key(0)).and_then(|()| self.wait_until_caught_up(place));
         let took = began.elapsed().as_secs_f64();
-        let (seen, measured) = (watch.stop()?, others.stop()?);
+        let (seen, measured) = (watch.stop()?, others.stop());
         is_back?;
+        self.find_elections(Part::Rejoin, "a wiped node comes back", term)?;
+        let measured = measured?;
         println!("  meanwhile {} SETs a second, half of the maximum", thousands(measured.rate()));
         let name = format!("a wiped node with {} MB is back after", self.filled * self.options.value_bytes / 1_000_000);
         self.find(Part::Rejoin, name, (took, "s"), (Some(REJOIN_TIMEOUT.as_secs_f64()), None));
@@ -101,7 +103,7 @@ impl Bench {
             self.find(Part::Rejoin, format!("memory of {who}, at most"), (seen.most_mib, "MiB"), (bound, None));
         }
         self.find(Part::Rejoin, "p99 of writes meanwhile", (p99_ms(&measured, Kind::Set), "ms"), (None, None));
-        self.find_elections(Part::Rejoin, "a wiped node comes back", term)
+        Ok(())
     }
 
     fn wait_until_caught_up(&self, place: usize) -> Outcome<()> {

@@ -49,6 +49,8 @@ impl Bench {
             let took = began.elapsed();
             std::thread::sleep(AROUND);
             let seen = watch.stop()?;
+            let what = format!("{} of {} keys", words[0], self.options.delete_keys);
+            self.find_elections(Part::Delete, &what, term)?;
             let longest = others.map(|others| others.stop().map(|measured| longest_ms(&measured)));
             let longest = longest.into_iter().collect::<Outcome<Vec<f64>>>()?.into_iter().fold(0.0, f64::max);
             match reply? {
@@ -56,13 +58,11 @@ impl Bench {
                 Value::Simple(text) if text == "OK" => {}
                 other => return Err(format!("{words:?} answers {other:?}").into()),
             }
-            let what = format!("{} of {} keys", words[0], self.options.delete_keys);
             self.find(Part::Delete, format!("{what}: takes"), (took.as_secs_f64() * 1e3, "ms"), (None, None));
             let stall = (longest, "ms");
             self.find(Part::Delete, format!("{what}: longest stall of others"), stall, (Some(2_000.0), Some(200.0)));
             let growth = (growth_mib(&seen), "MiB");
             self.find(Part::Delete, format!("{what}: memory grows by"), growth, (Some(FLAT_MIB), None));
-            self.find_elections(Part::Delete, &what, term)?;
         }
         Ok(())
     }
@@ -92,6 +92,8 @@ impl Bench {
         let load = large(LARGE_KEYS * clients as u64, Limit::Time(self.time())).connections(clients);
         let sets = drive(&target, &load);
         let (seen, written, read) = (watch.stop()?, writers.stop(), readers.stop());
+        // First: clients that lost their connection to an election tell less than the election.
+        self.find_elections(Part::Large, &what, term)?;
         let (written, read, sets) = (written?, read?, sets?.without_errors()?);
         println!("  {} SETs in {:.1} s from {clients} clients", sets.requests(), sets.elapsed.as_secs_f64());
         let during = |figure: &str| format!("{what}, SETs from {clients} clients: {figure}");
@@ -101,7 +103,7 @@ impl Bench {
         let longest = longest_ms(&written).max(longest_ms(&read));
         self.find(Part::Large, during("longest stall of others"), (longest, "ms"), (None, None));
         self.find(Part::Large, during("memory grows by"), (growth_mib(&seen), "MiB"), (None, None));
-        self.find_elections(Part::Large, &what, term)
+        Ok(())
     }
 }
 
