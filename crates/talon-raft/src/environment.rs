@@ -137,11 +137,12 @@ impl Disks for SystemDisks {
     }
 
     fn open_engine(&self, folder: &Path, memory_bytes: usize) -> Result<Arc<dyn Engine>, StorageError> {
-        // Most of it for recent writes: the larger a drained portion, the fewer rows are written to files more than once.
-        let memory_bytes_max = memory_bytes / 4 * 3;
+        // Most of it for recent writes: the larger a drained portion, the fewer rows are written to files more than once. A part is left for
+        // what nobody counts: buffers on the way, and what the allocator cannot use.
+        let memory_bytes_max = memory_bytes / 8 * 5;
         // The replicated log stands behind the state.
         let layer = LayerSettings { memory_bytes_max, logged: false, ..LayerSettings::default() };
-        let rocks = RocksSettings { cache_bytes: (memory_bytes / 4).max(8 << 20), ..RocksSettings::default() };
+        let rocks = RocksSettings { cache_bytes: (memory_bytes / 8).max(8 << 20), ..RocksSettings::default() };
         Ok(Arc::new(LayeredEngine::open(folder, &rocks, layer)?))
     }
 

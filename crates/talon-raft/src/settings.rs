@@ -69,7 +69,7 @@ impl Settings {
             heartbeat_ms: 100,
             clock_skew_ms_max: 500,
             clock_jump_ms_max: 366 * 86_400_000,
-            memory_bytes: 512 << 20,
+            memory_bytes: 1 << 30,
             log_segment_bytes: 64 << 20,
             log_bytes_before_checkpoint: 256 << 20,
             log_bytes_max: 2 << 30,

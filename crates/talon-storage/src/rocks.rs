@@ -26,6 +26,8 @@ const LOG_FILE_BYTES_MAX: usize = 4 << 20;
 const LOG_FILES_MAX: usize = 2;
 /// Bits a key in the bloom filters: about 1 % of the look-ups for missing keys touch a data block.
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// RocksDB's own number of levels.
+const LEVELS: usize = 7;
 
 /// How much memory and how many threads the engine may take.
 ///
@@ -160,7 +162,11 @@ fn family_options(settings: &RocksSettings, cache: &Cache) -> Options {
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
-    options.set_compression_type(DBCompressionType::Lz4);
+    // What has just been written is written again soon: it is not worth the work.
+    let compressed = DBCompressionType::Lz4;
+    let levels = [DBCompressionType::None; 1].into_iter().chain([compressed; LEVELS - 1]);
+    options.set_num_levels(LEVELS as i32);
+    options.set_compression_per_level(&levels.collect::<Vec<_>>());
     options.set_write_buffer_size(settings.memtable_bytes);
     options.set_max_write_buffer_number(3);
     options

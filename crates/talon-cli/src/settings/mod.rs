@@ -146,8 +146,8 @@ pub struct Settings {
     #[arg(long, env = "TALON_HEARTBEAT_MS", default_value_t = 100)]
     pub heartbeat_ms: u64,
 
-    /// The storage's memory for recent writes and for blocks read from disk, together, in bytes.
-    #[arg(long, env = "TALON_MEMORY_BYTES", default_value_t = 512 << 20)]
+    /// The memory for data, in bytes: recent writes, and blocks read from disk. Some of it is left for buffers.
+    #[arg(long, env = "TALON_MEMORY_BYTES", default_value_t = 1 << 30)]
     pub memory_bytes: usize,
 
     /// How many threads carry connections and replication [default: one a core].

@@ -1,15 +1,32 @@
 //! Everything that was written between two moments.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::live::Seen;
 use super::ordered::Ordered;
 use super::run::{Run, Runs};
 use super::table::{Found, Table};
 use crate::{Operation, Space};
+
+/// How an engine hashes keys.
+#[derive(Clone, Copy)]
+pub(super) struct Hasher(u64);
+
+impl Hasher {
+    /// Clients choose the keys; which of them meet in one place is not for them to choose.
+    pub fn random() -> Hasher {
+        Hasher(RandomState::new().hash_one(0_u8))
+    }
+
+    pub fn hash(self, key: &[u8]) -> u64 {
+        xxh3_64_with_seed(key, self.0)
+    }
+}
 
 /// A range that was deleted.
 #[derive(Clone, Debug)]
@@ -54,7 +71,7 @@ impl Generation {
     }
 
     /// Only for the one writer.
-    pub fn apply(&self, space: Space, operation: Operation<'_>, sequence: u64, seen: &Seen<'_>) {
+    pub fn apply(&self, hasher: Hasher, space: Space, operation: Operation<'_>, sequence: u64, seen: &Seen<'_>) {
         let (key, value) = match operation {
             Operation::Put { key, value } => (key, Some(value)),
             Operation::Delete { key } => (key, None),
@@ -67,15 +84,15 @@ impl Generation {
             }
         };
         match space {
-            Space::Data => self.data.write(key, value, sequence, seen),
+            Space::Data => self.data.write(hasher.hash(key), key, value, sequence, seen),
             Space::Expiry | Space::Meta => self.ordered(space).write(key, value, sequence, seen),
         }
     }
 
     /// What this generation knows of the row by itself, without the ranges that were deleted.
-    pub fn get(&self, space: Space, key: &[u8], at: u64) -> Option<Found> {
+    pub fn get(&self, space: Space, hash: u64, key: &[u8], at: u64) -> Option<Found> {
         match space {
-            Space::Data => self.data.get(key, at),
+            Space::Data => self.data.get(hash, key, at),
             Space::Expiry | Space::Meta => self.ordered(space).get(key, at),
         }
     }

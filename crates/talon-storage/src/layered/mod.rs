@@ -34,7 +34,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use drain::Drainage;
-use generation::Generation;
+use generation::{Generation, Hasher};
 use live::{Live, Seen};
 use view::{Base, LayeredView};
 use wal::Wal;
@@ -102,6 +102,7 @@ struct Shared {
     settings: LayerSettings,
     current: RwLock<Current>,
     live: Arc<Live>,
+    hasher: Hasher,
     writer: Mutex<Writer>,
     drainage: Mutex<Drainage>,
     drainage_changed: Condvar,
@@ -166,6 +167,7 @@ impl LayeredEngine {
             settings,
             current: RwLock::new(Current { base: Arc::new(base), published: 0 }),
             live: Arc::default(),
+            hasher: Hasher::random(),
             writer: Mutex::new(Writer { sequence: 0, live: Vec::new(), wal: None }),
             drainage: Mutex::default(),
             drainage_changed: Condvar::new(),
@@ -240,7 +242,7 @@ impl Shared {
         let seen = Seen { published, live: &writer.live };
         for (space, operation) in batch.operations() {
             writer.sequence += 1;
-            active.apply(space, operation, writer.sequence, &seen);
+            active.apply(self.hasher, space, operation, writer.sequence, &seen);
         }
         self.current.write().unwrap_or_else(PoisonError::into_inner).published = writer.sequence;
         Ok(())
@@ -369,8 +371,9 @@ impl Engine for LayeredEngine {
     fn view(&self) -> Result<Arc<dyn View>, StorageError> {
         self.shared.check()?;
         // Within the lock: what a view sees must be known before anything is written on top of it.
-        let current = self.shared.current.read().unwrap_or_else(PoisonError::into_inner);
-        Ok(Arc::new(LayeredView::new(current.base.clone(), current.published, self.shared.live.clone())))
+        let Shared { current, live, hasher, .. } = &*self.shared;
+        let current = current.read().unwrap_or_else(PoisonError::into_inner);
+        Ok(Arc::new(LayeredView::new(current.base.clone(), current.published, live.clone(), *hasher)))
     }
 
     fn flush(&self) -> Result<(), StorageError> {

@@ -9,15 +9,12 @@
 //! - a version: `u64` sequence, `u32` place of the version before, `u32` length, `u32` how many bytes have room, `u32` number among
 //!   the large values, the value.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::live::Seen;
 use bytes::Bytes;
 use hashbrown::HashTable;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
-use super::live::Seen;
 
 const SHARDS: usize = 64;
 /// No version at all.
@@ -53,7 +50,6 @@ pub(super) struct RowId {
 }
 
 pub(super) struct Table {
-    seed: u64,
     shards: Box<[RwLock<Shard>]>,
     bytes: AtomicUsize,
 }
@@ -329,18 +325,7 @@ impl Shard {
 
 impl Table {
     pub fn new() -> Table {
-        Table {
-            // Clients choose the keys; which of them meet in one place is not for them to choose.
-            seed: RandomState::new().hash_one(0_u8),
-            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            bytes: AtomicUsize::new(0),
-        }
-    }
-
-    /// The number of the key's shard, and its hash there.
-    fn place(&self, key: &[u8]) -> (usize, u32) {
-        let hash = xxh3_64_with_seed(key, self.seed);
-        ((hash >> 32) as usize % SHARDS, hash as u32)
+        Table { shards: (0..SHARDS).map(|_| RwLock::default()).collect(), bytes: AtomicUsize::new(0) }
     }
 
     fn read(&self, shard: usize) -> RwLockReadGuard<'_, Shard> {
@@ -352,8 +337,8 @@ impl Table {
     }
 
     /// The row as a view at `at` sees it, if anything is known of it here.
-    pub fn get(&self, key: &[u8], at: u64) -> Option<Found> {
-        let (shard, hash) = self.place(key);
+    pub fn get(&self, hash: u64, key: &[u8], at: u64) -> Option<Found> {
+        let (shard, hash) = place(hash);
         let shard = self.read(shard);
         let known = shard.find(hash, key)?;
         shard.version_at(known, at)
@@ -365,8 +350,8 @@ impl Table {
     }
 
     /// Writes a row, or (`None`) that it is gone. `sequence` is above all before. Only for the one writer.
-    pub fn write(&self, key: &[u8], value: Option<&[u8]>, sequence: u64, seen: &Seen<'_>) {
-        let (shard, hash) = self.place(key);
+    pub fn write(&self, hash: u64, key: &[u8], value: Option<&[u8]>, sequence: u64, seen: &Seen<'_>) {
+        let (shard, hash) = place(hash);
         let more = self.write_to(shard).write(hash, key, value, sequence, seen);
         if more > 0 {
             self.bytes.fetch_add(more, Ordering::Relaxed);
@@ -391,6 +376,11 @@ impl Table {
     }
 }
 
+/// The number of a key's shard, and its hash there.
+fn place(hash: u64) -> (usize, u32) {
+    ((hash >> 32) as usize % SHARDS, hash as u32)
+}
+
 /// How many rows of each shard somebody knows.
 #[derive(Default)]
 pub(super) struct Known(Vec<usize>);
@@ -399,20 +389,24 @@ pub(super) struct Known(Vec<usize>);
 mod tests {
     use super::*;
 
+    fn hash(key: &[u8]) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(key)
+    }
+
     fn seen(published: u64, live: &[u64]) -> Seen<'_> {
         Seen { published, live }
     }
 
     fn value(table: &Table, key: &[u8], at: u64) -> Option<Option<Vec<u8>>> {
-        table.get(key, at).map(|found| found.value.map(|value| value.to_vec()))
+        table.get(hash(key), key, at).map(|found| found.value.map(|value| value.to_vec()))
     }
 
     #[test]
     fn each_view_sees_its_own_version() {
         let table = Table::new();
-        table.write(b"k", Some(b"one"), 1, &seen(0, &[]));
-        table.write(b"k", Some(b"two"), 2, &seen(1, &[1]));
-        table.write(b"k", None, 3, &seen(2, &[1, 2]));
+        table.write(hash(b"k"), b"k", Some(b"one"), 1, &seen(0, &[]));
+        table.write(hash(b"k"), b"k", Some(b"two"), 2, &seen(1, &[1]));
+        table.write(hash(b"k"), b"k", None, 3, &seen(2, &[1, 2]));
         assert_eq!(value(&table, b"k", 0), None);
         assert_eq!(value(&table, b"k", 1), Some(Some(b"one".to_vec())));
         assert_eq!(value(&table, b"k", 2), Some(Some(b"two".to_vec())));
@@ -423,11 +417,23 @@ mod tests {
     fn memory_is_used_again_when_nobody_looks() {
         let table = Table::new();
         for sequence in 1..3 {
-            table.write(b"counter", Some(b"00000000"), sequence, &seen(sequence - 1, &[sequence - 1]));
+            table.write(
+                hash(b"counter"),
+                b"counter",
+                Some(b"00000000"),
+                sequence,
+                &seen(sequence - 1, &[sequence - 1]),
+            );
         }
         let bytes = table.bytes();
         for sequence in 3..10_000_u64 {
-            table.write(b"counter", Some(&sequence.to_be_bytes()), sequence, &seen(sequence - 1, &[sequence - 1]));
+            table.write(
+                hash(b"counter"),
+                b"counter",
+                Some(&sequence.to_be_bytes()),
+                sequence,
+                &seen(sequence - 1, &[sequence - 1]),
+            );
             let before = (sequence > 3).then(|| (sequence - 1).to_be_bytes().to_vec());
             assert!(before.is_none() || value(&table, b"counter", sequence - 1) == Some(before));
         }
@@ -437,9 +443,15 @@ mod tests {
     #[test]
     fn what_an_old_view_sees_stays() {
         let table = Table::new();
-        table.write(b"k", Some(b"first"), 1, &seen(0, &[0]));
+        table.write(hash(b"k"), b"k", Some(b"first"), 1, &seen(0, &[0]));
         for sequence in 2..1_000_u64 {
-            table.write(b"k", Some(&sequence.to_be_bytes()), sequence, &seen(sequence - 1, &[1, sequence - 1]));
+            table.write(
+                hash(b"k"),
+                b"k",
+                Some(&sequence.to_be_bytes()),
+                sequence,
+                &seen(sequence - 1, &[1, sequence - 1]),
+            );
         }
         assert_eq!(value(&table, b"k", 1), Some(Some(b"first".to_vec())));
         assert_eq!(value(&table, b"k", 998), Some(Some(998_u64.to_be_bytes().to_vec())));
@@ -452,7 +464,13 @@ mod tests {
         for (number, bytes) in [10, LARGE_BYTES, 3, 100_000, LARGE_BYTES - 1, 0, 20_000, 20_000].into_iter().enumerate()
         {
             let sequence = number as u64 + 1;
-            table.write(b"k", Some(&vec![number as u8; bytes]), sequence, &seen(sequence - 1, &[sequence - 1]));
+            table.write(
+                hash(b"k"),
+                b"k",
+                Some(&vec![number as u8; bytes]),
+                sequence,
+                &seen(sequence - 1, &[sequence - 1]),
+            );
             assert_eq!(value(&table, b"k", sequence), Some(Some(vec![number as u8; bytes])));
         }
     }
@@ -465,7 +483,13 @@ mod tests {
             for (number, length) in lengths.iter().enumerate() {
                 let sequence = round * 100 + number as u64;
                 let value = vec![round as u8; number * 10];
-                table.write(&vec![b'k'; *length], Some(&value), sequence, &seen(sequence - 1, &[sequence - 1]));
+                table.write(
+                    hash(&vec![b'k'; *length]),
+                    &vec![b'k'; *length],
+                    Some(&value),
+                    sequence,
+                    &seen(sequence - 1, &[sequence - 1]),
+                );
             }
         }
         for (number, length) in lengths.iter().enumerate() {

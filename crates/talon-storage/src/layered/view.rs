@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::generation::{DeletedRange, Generation};
+use super::generation::{DeletedRange, Generation, Hasher};
 use super::live::Live;
 use super::merge::Merge;
 use crate::{Rows, Space, StorageError, View};
@@ -34,20 +34,22 @@ pub(super) struct LayeredView {
     base: Arc<Base>,
     at: u64,
     live: Arc<Live>,
+    hasher: Hasher,
 }
 
 impl LayeredView {
     /// `at` must have been published with `base`, and no later position yet.
-    pub fn new(base: Arc<Base>, at: u64, live: Arc<Live>) -> LayeredView {
+    pub fn new(base: Arc<Base>, at: u64, live: Arc<Live>, hasher: Hasher) -> LayeredView {
         live.enter(at);
-        LayeredView { base, at, live }
+        LayeredView { base, at, live, hasher }
     }
 
     /// `None`: only the engine below can tell.
     fn find(&self, space: Space, key: &[u8]) -> Option<Option<Bytes>> {
+        let hash = if space == Space::Data { self.hasher.hash(key) } else { 0 };
         for generation in &self.base.generations {
             let deleted_at = generation.deleted_at(space, key, self.at);
-            match generation.get(space, key, self.at) {
+            match generation.get(space, hash, key, self.at) {
                 Some(found) if found.sequence > deleted_at => return Some(found.value),
                 Some(_) => return Some(None),
                 None if deleted_at > 0 => return Some(None),
