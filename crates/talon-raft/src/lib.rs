@@ -8,6 +8,7 @@ pub mod clock;
 mod database;
 mod disk;
 pub mod environment;
+mod gathering;
 mod identity;
 mod leadership;
 pub mod lease;

@@ -1,8 +1,9 @@
 //! The one who proposes: folds what all connections have handed in into log entries, stamps them, and keeps several in flight.
 //!
-//! No timer, and a rule like Nagle's: with nothing under way, whatever waits is packed at once; else it waits until that is done, or
-//! until it fills an entry. A ticket that raft did not append is held and proposed again; one
-//! that was appended is never proposed again, whatever becomes of it.
+//! A rule like Nagle's: with nothing under way, whatever waits is packed, at once or with those that are about to come back
+//! (`gathering.rs`); else it waits until that is done, or until it fills an entry.
+//!
+//! A ticket that raft did not append is held and proposed again; one that was appended is never proposed again, whatever becomes of it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,7 +18,9 @@ use talon_core::planted::{Bug, is_planted};
 use talon_core::random::SplitMix64;
 use talon_core::{Call, Denied, Member, Outcome, Proposal};
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
+use tokio::time::Instant;
 
+use crate::gathering::Gathering;
 use crate::leadership::Leadership;
 use crate::pending::{Pending, Proposed, Ticket};
 use crate::state::Raft;
@@ -36,7 +39,7 @@ const FULL_BYTES: usize = ENTRY_BYTES_MAX / 2;
 ///
 /// An entry costs three nodes about a millisecond of CPU, whatever is in it: syncs, messages, threads that wake each other. With sixteen
 /// small ones under way, 50 clients without pipelines filled entries of a few calls each, and a SET cost 94 µs; with one it costs 60,
-/// and the clients wait less, too. Two cost as much as sixteen did for the pipelines of 16 and gained nobody anything.
+/// and with `gathering.rs` 44, and the clients wait less, too. Two small ones were never better than one.
 const IN_FLIGHT_MAX: usize = 16;
 /// How many bytes of calls wait or are under way at most; beyond that, whoever asks waits.
 const QUEUED_BYTES_MAX: usize = 256 << 20;
@@ -59,8 +62,50 @@ pub struct Proposer {
 #[derive(Default)]
 struct Queue {
     tickets: VecDeque<Ticket>,
+    /// How many calls they carry together.
+    calls: usize,
+    /// How many bytes.
+    size_bytes: usize,
+    /// How many tickets are waited for. (Only the first, this one and those that fill an entry wake the one who proposes.)
+    wanted: usize,
     /// Nobody takes tickets any more.
     closed: bool,
+}
+
+impl Queue {
+    fn push_back(&mut self, ticket: Ticket) {
+        self.calls += ticket.calls.len();
+        self.size_bytes += ticket.size_bytes;
+        self.tickets.push_back(ticket);
+    }
+
+    fn push_front(&mut self, ticket: Ticket) {
+        self.calls += ticket.calls.len();
+        self.size_bytes += ticket.size_bytes;
+        self.tickets.push_front(ticket);
+    }
+
+    /// Takes the first so many out.
+    fn take(&mut self, count: usize) -> Vec<Ticket> {
+        let tickets: Vec<Ticket> = self.tickets.drain(..count).collect();
+        self.calls -= tickets.iter().map(|ticket| ticket.calls.len()).sum::<usize>();
+        self.size_bytes -= tickets.iter().map(|ticket| ticket.size_bytes).sum::<usize>();
+        tickets
+    }
+
+    fn take_all(&mut self) -> Vec<Ticket> {
+        self.take(self.tickets.len())
+    }
+
+    /// It fills an entry.
+    fn is_full(&self) -> bool {
+        self.calls >= FULL_CALLS || self.size_bytes >= FULL_BYTES
+    }
+
+    /// Whether the ticket that came last is worth a look.
+    fn wakes(&self) -> bool {
+        self.tickets.len() == 1 || self.tickets.len() == self.wanted || self.is_full()
+    }
 }
 
 /// While it lives, tickets are taken; then every ticket there is gets its answer.
@@ -71,7 +116,7 @@ impl Drop for Open<'_> {
         let waiting = {
             let mut queue = self.0.queue();
             queue.closed = true;
-            std::mem::take(&mut queue.tickets)
+            queue.take_all()
         };
         waiting.into_iter().for_each(|ticket| ticket.deny(&Denied::ShuttingDown));
         self.0.pending.give_up(u64::MAX);
@@ -119,14 +164,17 @@ impl Proposer {
             return deny(Denied::Busy);
         };
         let (done, outcomes) = oneshot::channel();
-        {
+        let wakes = {
             let mut queue = self.queue();
             if queue.closed {
                 return deny(Denied::ShuttingDown);
             }
-            queue.tickets.push_back(Ticket { calls, done, deadline_ms, size_bytes, permit });
+            queue.push_back(Ticket { calls, done, deadline_ms, size_bytes, permit });
+            queue.wakes()
+        };
+        if wakes {
+            self.wake.notify_one();
         }
-        self.wake.notify_one();
         // Every ticket is answered. Should one be lost, nobody can say how far it came.
         outcomes.await.unwrap_or_else(|_| deny(Denied::InDoubt))
     }
@@ -166,14 +214,17 @@ impl Proposer {
         let mut seeds = SplitMix64(rand::random());
         // openraft may refuse for a moment what this node still believes it may propose.
         let mut refused = false;
+        let mut gathering = Gathering::default();
         loop {
             let now = *leadership.borrow_and_update();
             if !std::mem::take(&mut refused) && !self.paused.load(Ordering::Acquire) {
                 match now {
                     Leadership::Leading { .. } => {
-                        while in_flight.len() < IN_FLIGHT_MAX
-                            && let Some(tickets) = self.pack(in_flight.is_empty())
-                        {
+                        while in_flight.len() < IN_FLIGHT_MAX {
+                            let waiting = || self.queue().tickets.len();
+                            let goes = in_flight.is_empty() && gathering.is_over(waiting(), Instant::now());
+                            let Some(tickets) = self.pack(goes) else { break };
+                            gathering.proposed(tickets.len());
                             let seed = seeds.draw();
                             match self.propose(&raft, seed, tickets).await {
                                 Some(result) => in_flight.push(async move { (seed, result.await) }),
@@ -187,7 +238,8 @@ impl Proposer {
                             if is_planted(Bug::ProposeTwice) {
                                 self.pending.deny(u64::MAX, &denied);
                             }
-                            self.queue().tickets.drain(..).for_each(|ticket| ticket.deny(&denied));
+                            let waiting = self.queue().take_all();
+                            waiting.into_iter().for_each(|ticket| ticket.deny(&denied));
                         }
                     }
                     Leadership::Unsettled | Leadership::Nobody => {}
@@ -195,11 +247,22 @@ impl Proposer {
             }
             self.expire(if matches!(now, Leadership::Leading { .. }) { &Denied::Busy } else { &Denied::NoLeader });
             self.in_flight.store(in_flight.len(), Ordering::Release);
-            let held = !self.queue().tickets.is_empty();
+            let wait = gathering.wait().filter(|_| in_flight.is_empty());
+            let held = {
+                let mut queue = self.queue();
+                queue.wanted = wait.map_or(0, |(wanted, _)| wanted);
+                if wait.is_some_and(|(wanted, _)| queue.tickets.len() >= wanted) {
+                    // They have come while nobody looked.
+                    self.wake.notify_one();
+                }
+                !queue.tickets.is_empty()
+            };
+            let until = wait.map(|(_, until)| until).filter(|_| held);
             tokio::select! {
                 Some((seed, result)) = in_flight.next(), if !in_flight.is_empty() => refused = self.settle(seed, result),
                 () = self.wake.notified() => {}
                 changed = leadership.changed() => if changed.is_err() { break },
+                () = tokio::time::sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
                 () = tokio::time::sleep(HELD_CHECK), if held => {}
             }
         }
@@ -207,9 +270,12 @@ impl Proposer {
 
     /// The next entry's tickets, if there are any; unless `any`, only if they fill it.
     fn pack(&self, any: bool) -> Option<Vec<Ticket>> {
-        let queue = &mut self.queue().tickets;
+        let mut queue = self.queue();
+        if !any && !queue.is_full() {
+            return None;
+        }
         let (mut calls, mut size_bytes, mut tickets) = (0, 0, 0);
-        for ticket in queue.iter() {
+        for ticket in &queue.tickets {
             calls += ticket.calls.len();
             size_bytes += ticket.size_bytes;
             if tickets > 0 && (calls > ENTRY_CALLS_MAX || size_bytes > ENTRY_BYTES_MAX) {
@@ -217,12 +283,11 @@ impl Proposer {
             }
             tickets += 1;
         }
-        let full = calls >= FULL_CALLS || size_bytes >= FULL_BYTES;
-        (tickets > 0 && (any || full)).then(|| queue.drain(..tickets).collect())
+        (tickets > 0).then(|| queue.take(tickets))
     }
 
     fn hold(&self, tickets: Vec<Ticket>) {
-        let queue = &mut self.queue().tickets;
+        let mut queue = self.queue();
         tickets.into_iter().rev().for_each(|ticket| queue.push_front(ticket));
     }
 
@@ -230,13 +295,14 @@ impl Proposer {
     fn expire(&self, denied: &Denied) {
         let now_ms = self.time.monotonic_ms();
         let late: Vec<Ticket> = {
-            let queue = &mut self.queue().tickets;
-            if queue.iter().all(|ticket| ticket.deadline_ms > now_ms) {
+            let mut queue = self.queue();
+            if queue.tickets.iter().all(|ticket| ticket.deadline_ms > now_ms) {
                 return;
             }
-            let (late, held) = queue.drain(..).partition(|ticket| ticket.deadline_ms <= now_ms);
-            *queue = held;
-            late.into()
+            let (late, held): (Vec<Ticket>, Vec<Ticket>) =
+                queue.take_all().into_iter().partition(|ticket| ticket.deadline_ms <= now_ms);
+            held.into_iter().for_each(|ticket| queue.push_back(ticket));
+            late
         };
         late.into_iter().for_each(|ticket| ticket.deny(denied));
     }

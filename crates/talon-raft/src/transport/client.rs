@@ -22,7 +22,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::convert::{entry_to_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
-use super::{Link, MESSAGE_BYTES_MAX};
+use super::{Link, MESSAGE_BYTES_MAX, marks};
 use crate::checkpoint::{Checkpoint, Pieces};
 use crate::environment::{Sockets, Workers};
 use crate::lease::Sent;
@@ -277,6 +277,11 @@ impl NetStreamAppend<TypeConfig> for Peer {
             let in_flight = InFlight::default();
             let link = self.link.clone();
             let sending = in_flight.clone();
+            // A heartbeat has no entries either, and goes at once.
+            let input = match self.purpose {
+                Purpose::Replication => marks::with_entries(input).left_stream(),
+                Purpose::Heartbeat | Purpose::Checkpoint => input.right_stream(),
+            };
             let outgoing = input.fuse().map(move |request| {
                 let now = link.time.read();
                 let sent = link.lease.sending(now.monotonic_ms);

@@ -6,6 +6,7 @@
 mod client;
 mod convert;
 mod cut;
+mod marks;
 mod server;
 
 use std::collections::BTreeSet;
