@@ -41,6 +41,8 @@ const FULL_BYTES: usize = ENTRY_BYTES_MAX / 2;
 /// small ones under way, 50 clients without pipelines filled entries of a few calls each, and a SET cost 94 µs; with one it costs 60,
 /// and with `gathering.rs` 44, and the clients wait less, too. Two small ones were never better than one.
 const IN_FLIGHT_MAX: usize = 16;
+/// With so many bytes under way no other entry follows: whoever comes meanwhile would wait for all of them, one behind the other.
+const IN_FLIGHT_BYTES_MAX: usize = 4 << 20;
 /// How many bytes of calls wait or are under way at most; beyond that, whoever asks waits.
 const QUEUED_BYTES_MAX: usize = 256 << 20;
 /// Queued bytes are counted in lumps of this size.
@@ -68,6 +70,8 @@ struct Queue {
     size_bytes: usize,
     /// How many tickets are waited for. (Only the first, this one and those that fill an entry wake the one who proposes.)
     wanted: usize,
+    /// The last entry was a ticket that is larger than an entry; then small ones go before the next of these.
+    large_went: bool,
     /// Nobody takes tickets any more.
     closed: bool,
 }
@@ -83,6 +87,26 @@ impl Queue {
         self.calls += ticket.calls.len();
         self.size_bytes += ticket.size_bytes;
         self.tickets.push_front(ticket);
+    }
+
+    /// The next entry's tickets: the first, and those behind it that fit in with it. One that is larger than an entry travels alone, and
+    /// those behind it may overtake the next of its kind: a stream of large values must not make everybody wait for several of them.
+    fn pack(&mut self) -> Vec<Ticket> {
+        if self.large_went && self.tickets.front().is_some_and(is_large) && !self.tickets.iter().all(is_large) {
+            let (large, small): (Vec<Ticket>, Vec<Ticket>) = self.take_all().into_iter().partition(is_large);
+            small.into_iter().chain(large).for_each(|ticket| self.push_back(ticket));
+        }
+        self.large_went = self.tickets.front().is_some_and(is_large);
+        let (mut calls, mut size_bytes, mut tickets) = (0, 0, 0);
+        for ticket in &self.tickets {
+            calls += ticket.calls.len();
+            size_bytes += ticket.size_bytes;
+            if tickets > 0 && (calls > ENTRY_CALLS_MAX || size_bytes > ENTRY_BYTES_MAX) {
+                break;
+            }
+            tickets += 1;
+        }
+        self.take(tickets)
     }
 
     /// Takes the first so many out.
@@ -106,6 +130,10 @@ impl Queue {
     fn wakes(&self) -> bool {
         self.tickets.len() == 1 || self.tickets.len() == self.wanted || self.is_full()
     }
+}
+
+fn is_large(ticket: &Ticket) -> bool {
+    ticket.size_bytes > ENTRY_BYTES_MAX
 }
 
 /// While it lives, tickets are taken; then every ticket there is gets its answer.
@@ -151,7 +179,7 @@ impl Proposer {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends calls through the log; none = a tick. Returns one outcome a call. They are held until `deadline_ms` (monotonic) if nobody leads.
+    /// Sends calls through the log; none = a tick. They may overtake calls that were handed in before and have no answer yet. Returns one outcome a call. They are held until `deadline_ms` (monotonic) if nobody leads.
     pub async fn submit(&self, calls: Vec<Call>, deadline_ms: u64) -> Vec<Outcome> {
         let count = calls.len();
         let size_bytes = calls.iter().map(Call::size_bytes).sum::<usize>();
@@ -215,20 +243,26 @@ impl Proposer {
         // openraft may refuse for a moment what this node still believes it may propose.
         let mut refused = false;
         let mut gathering = Gathering::default();
+        let mut in_flight_bytes = 0;
         loop {
             let now = *leadership.borrow_and_update();
             if !std::mem::take(&mut refused) && !self.paused.load(Ordering::Acquire) {
                 match now {
                     Leadership::Leading { .. } => {
-                        while in_flight.len() < IN_FLIGHT_MAX {
+                        while in_flight.len() < IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX {
                             let waiting = || self.queue().tickets.len();
                             let goes = in_flight.is_empty() && gathering.is_over(waiting(), Instant::now());
                             let Some(tickets) = self.pack(goes) else { break };
                             gathering.proposed(tickets.len());
+                            let size_bytes = tickets.iter().map(|ticket| ticket.size_bytes).sum::<usize>();
                             let seed = seeds.draw();
+                            in_flight_bytes += size_bytes;
                             match self.propose(&raft, seed, tickets).await {
-                                Some(result) => in_flight.push(async move { (seed, result.await) }),
-                                None => break,
+                                Some(result) => in_flight.push(async move { (seed, size_bytes, result.await) }),
+                                None => {
+                                    in_flight_bytes -= size_bytes;
+                                    break;
+                                }
                             }
                         }
                     }
@@ -259,7 +293,10 @@ impl Proposer {
             };
             let until = wait.map(|(_, until)| until).filter(|_| held);
             tokio::select! {
-                Some((seed, result)) = in_flight.next(), if !in_flight.is_empty() => refused = self.settle(seed, result),
+                Some((seed, size_bytes, result)) = in_flight.next(), if !in_flight.is_empty() => {
+                    in_flight_bytes -= size_bytes;
+                    refused = self.settle(seed, result);
+                }
                 () = self.wake.notified() => {}
                 changed = leadership.changed() => if changed.is_err() { break },
                 () = tokio::time::sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
@@ -274,16 +311,8 @@ impl Proposer {
         if !any && !queue.is_full() {
             return None;
         }
-        let (mut calls, mut size_bytes, mut tickets) = (0, 0, 0);
-        for ticket in &queue.tickets {
-            calls += ticket.calls.len();
-            size_bytes += ticket.size_bytes;
-            if tickets > 0 && (calls > ENTRY_CALLS_MAX || size_bytes > ENTRY_BYTES_MAX) {
-                break;
-            }
-            tickets += 1;
-        }
-        (tickets > 0).then(|| queue.take(tickets))
+        let tickets = queue.pack();
+        (!tickets.is_empty()).then_some(tickets)
     }
 
     fn hold(&self, tickets: Vec<Ticket>) {
@@ -357,3 +386,50 @@ impl Proposer {
 }
 
 type WriteResult = openraft::raft::ClientWriteResult<TypeConfig>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn queue(sizes: &[usize]) -> Queue {
+        let mut queue = Queue::default();
+        for size_bytes in sizes {
+            let permits = Arc::new(Semaphore::new(1));
+            let permit = permits.try_acquire_owned().unwrap();
+            let ticket = Ticket {
+                calls: Vec::new(),
+                done: oneshot::channel().0,
+                deadline_ms: 0,
+                size_bytes: *size_bytes,
+                permit,
+            };
+            queue.push_back(ticket);
+        }
+        queue
+    }
+
+    fn pack(queue: &mut Queue) -> Vec<usize> {
+        queue.pack().iter().map(|ticket| ticket.size_bytes).collect()
+    }
+
+    #[test]
+    fn an_entry_is_filled_up_to_its_bound() {
+        let half = ENTRY_BYTES_MAX / 2;
+        let mut queue = queue(&[half, half, 1, 2]);
+        assert!(queue.is_full());
+        assert_eq!(pack(&mut queue), [half, half]);
+        assert!(!queue.is_full());
+        assert_eq!(pack(&mut queue), [1, 2]);
+        assert_eq!((queue.size_bytes, pack(&mut queue)), (0, vec![]));
+    }
+
+    #[test]
+    fn small_tickets_go_between_large_ones() {
+        let large = ENTRY_BYTES_MAX + 1;
+        let mut queue = queue(&[large, large + 1, 1, large + 2, 2]);
+        assert_eq!(pack(&mut queue), [large]);
+        assert_eq!(pack(&mut queue), [1, 2]);
+        assert_eq!(pack(&mut queue), [large + 1]);
+        assert_eq!(pack(&mut queue), [large + 2]);
+    }
+}
