@@ -43,7 +43,11 @@ pub(super) fn run(shared: &Shared) {
     loop {
         let garbage = {
             let mut drainage = lock(&shared.drainage);
-            while drainage.waiting() == 0 && drainage.garbage.is_empty() && !drainage.stopping {
+            while drainage.waiting() == 0
+                && drainage.garbage.is_empty()
+                && !drainage.stopping
+                && !shared.base().generations[0].wants_to_be_sorted()
+            {
                 drainage = shared.drainage_changed.wait(drainage).unwrap_or_else(PoisonError::into_inner);
             }
             if drainage.fault.is_some() || (drainage.stopping && drainage.waiting() == 0) {
@@ -52,10 +56,19 @@ pub(super) fn run(shared: &Shared) {
             std::mem::take(&mut drainage.garbage)
         };
         drop(garbage);
+        sort_some(shared);
         // Who waits is told of a fault by `drain_all`.
         if drain_all(shared).is_err() {
             return;
         }
+    }
+}
+
+/// Who reads in order, and later the drain, finds most keys sorted.
+fn sort_some(shared: &Shared) {
+    let active = shared.base().generations[0].clone();
+    if active.wants_to_be_sorted() {
+        active.runs();
     }
 }
 
@@ -123,6 +136,9 @@ fn hand_over(shared: &Shared, generation: &Arc<Generation>) -> Result<(), Storag
                 shared.inner.write(&batch, Durability::Unlogged)?;
                 batch.clear(BATCH_BYTES);
                 shared.drained_permille.store(done * HANDED_OVER_PERMILLE / all.max(1), Ordering::Relaxed);
+                if shared.settings.threads {
+                    sort_some(shared);
+                }
             }
         }
     }

@@ -51,7 +51,12 @@ pub(super) struct Generation {
     ranges: RwLock<Vec<DeletedRange>>,
     ranges_count: AtomicUsize,
     runs: Mutex<Runs>,
+    /// How many keys have been sorted.
+    sorted: AtomicUsize,
 }
+
+/// So many keys are sorted at once, beside the writer, that who wants to read in order need not wait for many.
+const UNSORTED_MAX: usize = 64 << 10;
 
 impl Generation {
     pub fn new() -> Generation {
@@ -62,6 +67,7 @@ impl Generation {
             ranges: RwLock::default(),
             ranges_count: AtomicUsize::new(0),
             runs: Mutex::default(),
+            sorted: AtomicUsize::new(0),
         }
     }
 
@@ -124,7 +130,14 @@ impl Generation {
 
     /// All keys of the data, sorted.
     pub fn runs(&self) -> Vec<Arc<Run>> {
-        self.runs.lock().unwrap_or_else(PoisonError::into_inner).all(&self.data)
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        self.sorted.store(self.data.keys(), Ordering::Relaxed);
+        runs.all(&self.data)
+    }
+
+    /// Whether enough keys have come since some were sorted last.
+    pub fn wants_to_be_sorted(&self) -> bool {
+        self.data.keys() >= self.sorted.load(Ordering::Relaxed) + UNSORTED_MAX
     }
 
     /// How much memory it takes, about.

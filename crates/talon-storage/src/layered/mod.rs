@@ -245,6 +245,9 @@ impl Shared {
             active.apply(self.hasher, space, operation, writer.sequence, &seen);
         }
         self.current.write().unwrap_or_else(PoisonError::into_inner).published = writer.sequence;
+        if self.settings.threads && active.wants_to_be_sorted() {
+            self.drainage_changed.notify_all();
+        }
         Ok(())
     }
 

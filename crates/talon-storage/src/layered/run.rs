@@ -1,8 +1,13 @@
 //! Keys of a generation's table, sorted: made when somebody wants to read in order, and to drain.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::table::{Known, RowId, Table};
+
+/// Runs that are longer than this together are not merged.
+const MERGED_KEYS_MAX: usize = 256 << 10;
 
 /// Keys in order. Each key of a table is in one run only.
 pub(super) struct Run {
@@ -137,20 +142,24 @@ fn common_start<'a>(one: &'a [u8], other: &[u8]) -> &'a [u8] {
     &one[..bytes]
 }
 
-/// The runs of a table so far.
+/// The runs of a table so far. The ranges of their lengths are few, so there are few of them, however often somebody asks.
 #[derive(Default)]
 pub(super) struct Runs {
     known: Known,
-    runs: Vec<std::sync::Arc<Run>>,
+    runs: Vec<Arc<Run>>,
 }
 
 impl Runs {
-    /// All keys of the table, in a few runs: each is at least twice as long as the one behind it.
-    pub fn all(&mut self, table: &Table) -> Vec<std::sync::Arc<Run>> {
+    /// All keys of the table, in several runs. Small ones are merged as they come; large ones stay as they are, so that
+    /// nobody who asks has to wait for long.
+    pub fn all(&mut self, table: &Table) -> Vec<Arc<Run>> {
         for run in Run::of_new(table, &mut self.known) {
-            let mut run = std::sync::Arc::new(run);
-            while let Some(last) = self.runs.pop_if(|last| last.len() < 2 * run.len() && last.fits_with(&run)) {
-                run = std::sync::Arc::new(Run::merge(&last, &run));
+            let mut run = Arc::new(run);
+            let is_merged = |last: &Run, run: &Run| {
+                last.len() < 2 * run.len() && last.len() + run.len() <= MERGED_KEYS_MAX && last.fits_with(run)
+            };
+            while let Some(last) = self.runs.pop_if(|last| is_merged(last, &run)) {
+                run = Arc::new(Run::merge(&last, &run));
             }
             self.runs.push(run);
         }
@@ -183,7 +192,7 @@ mod tests {
                 let all = runs.all(&table);
                 let mut found = Vec::new();
                 for pair in all.windows(2) {
-                    prop_assert!(pair[0].len() >= 2 * pair[1].len());
+                    prop_assert!(pair[0].len() >= 2 * pair[1].len(), "all are small here");
                 }
                 for run in all {
                     for place in 0..run.len() {

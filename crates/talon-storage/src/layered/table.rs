@@ -52,6 +52,7 @@ pub(super) struct RowId {
 pub(super) struct Table {
     shards: Box<[RwLock<Shard>]>,
     bytes: AtomicUsize,
+    keys: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -325,7 +326,11 @@ impl Shard {
 
 impl Table {
     pub fn new() -> Table {
-        Table { shards: (0..SHARDS).map(|_| RwLock::default()).collect(), bytes: AtomicUsize::new(0) }
+        Table {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            bytes: AtomicUsize::new(0),
+            keys: AtomicUsize::new(0),
+        }
     }
 
     fn read(&self, shard: usize) -> RwLockReadGuard<'_, Shard> {
@@ -352,15 +357,25 @@ impl Table {
     /// Writes a row, or (`None`) that it is gone. `sequence` is above all before. Only for the one writer.
     pub fn write(&self, hash: u64, key: &[u8], value: Option<&[u8]>, sequence: u64, seen: &Seen<'_>) {
         let (shard, hash) = place(hash);
-        let more = self.write_to(shard).write(hash, key, value, sequence, seen);
+        let mut shard = self.write_to(shard);
+        let known = shard.keys.len();
+        let more = shard.write(hash, key, value, sequence, seen);
+        let new = shard.keys.len() - known;
+        drop(shard);
         if more > 0 {
             self.bytes.fetch_add(more, Ordering::Relaxed);
+            self.keys.fetch_add(new, Ordering::Relaxed);
         }
     }
 
     /// How much memory it takes.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// How many keys it has.
+    pub fn keys(&self) -> usize {
+        self.keys.load(Ordering::Relaxed)
     }
 
     /// Visits the rows that have come since `known` was counted, and counts them.
