@@ -10,8 +10,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::live::Seen;
 use super::ordered::Ordered;
 use super::run::{Run, Runs};
-use super::table::{Found, Table};
-use crate::{Operation, Space};
+use super::table::{Found, Table, Write};
+use crate::{Batch, Operation, Space};
 
 /// How an engine hashes keys.
 #[derive(Clone, Copy)]
@@ -76,23 +76,29 @@ impl Generation {
         if space == Space::Expiry { &self.expiry } else { &self.meta }
     }
 
-    /// Only for the one writer.
-    pub fn apply(&self, hasher: Hasher, space: Space, operation: Operation<'_>, sequence: u64, seen: &Seen<'_>) {
-        let (key, value) = match operation {
-            Operation::Put { key, value } => (key, Some(value)),
-            Operation::Delete { key } => (key, None),
-            Operation::DeleteRange { from, until } => {
-                let (from, until) = (Bytes::copy_from_slice(from), Bytes::copy_from_slice(until));
-                let mut ranges = self.ranges.write().unwrap_or_else(PoisonError::into_inner);
-                ranges.push(DeletedRange { space, from, until, sequence });
-                self.ranges_count.store(ranges.len(), Ordering::Release);
-                return;
+    /// Carries out a batch, each step under a number of its own above `sequence`; returns the last. Only for the one writer.
+    pub fn apply(&self, hasher: Hasher, batch: &Batch, mut sequence: u64, seen: &Seen<'_>) -> u64 {
+        let mut writes = Vec::with_capacity(batch.len());
+        for (space, operation) in batch.operations() {
+            sequence += 1;
+            let (key, value) = match operation {
+                Operation::Put { key, value } => (key, Some(value)),
+                Operation::Delete { key } => (key, None),
+                Operation::DeleteRange { from, until } => {
+                    let (from, until) = (Bytes::copy_from_slice(from), Bytes::copy_from_slice(until));
+                    let mut ranges = self.ranges.write().unwrap_or_else(PoisonError::into_inner);
+                    ranges.push(DeletedRange { space, from, until, sequence });
+                    self.ranges_count.store(ranges.len(), Ordering::Release);
+                    continue;
+                }
+            };
+            match space {
+                Space::Data => writes.push(Write { hash: hasher.hash(key), key, value, sequence }),
+                Space::Expiry | Space::Meta => self.ordered(space).write(key, value, sequence, seen),
             }
-        };
-        match space {
-            Space::Data => self.data.write(hasher.hash(key), key, value, sequence, seen),
-            Space::Expiry | Space::Meta => self.ordered(space).write(key, value, sequence, seen),
         }
+        self.data.write(&mut writes, seen);
+        sequence
     }
 
     /// What this generation knows of the row by itself, without the ranges that were deleted.

@@ -240,10 +240,7 @@ impl Shared {
         };
         let published = writer.sequence;
         let seen = Seen { published, live: &writer.live };
-        for (space, operation) in batch.operations() {
-            writer.sequence += 1;
-            active.apply(self.hasher, space, operation, writer.sequence, &seen);
-        }
+        writer.sequence = active.apply(self.hasher, batch, published, &seen);
         self.current.write().unwrap_or_else(PoisonError::into_inner).published = writer.sequence;
         if self.settings.threads && active.wants_to_be_sorted() {
             self.drainage_changed.notify_all();

@@ -172,6 +172,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::live::Seen;
+    use super::super::table::Write;
     use super::*;
 
     proptest! {
@@ -186,7 +187,8 @@ mod tests {
                 for key in keys {
                     sequence += 1;
                     let hash = xxhash_rust::xxh3::xxh3_64(key.as_bytes());
-                    table.write(hash, key.as_bytes(), Some(b""), sequence, &Seen { published: sequence - 1, live: &[] });
+                    let write = Write { hash, key: key.as_bytes(), value: Some(b""), sequence };
+                    table.write(&mut [write], &Seen { published: sequence - 1, live: &[] });
                     expected.insert(key.into_bytes());
                 }
                 let all = runs.all(&table);

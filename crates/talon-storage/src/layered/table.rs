@@ -16,7 +16,7 @@ use super::live::Seen;
 use bytes::Bytes;
 use hashbrown::HashTable;
 
-const SHARDS: usize = 64;
+const SHARDS: usize = 16;
 /// No version at all.
 const NONE: u32 = u32::MAX;
 /// The length of a version that says that the row is gone.
@@ -30,6 +30,8 @@ const CHUNK_BYTES_MIN: usize = 1 << 10;
 const CHUNK_BYTES_MAX: usize = 1 << OFFSET_BITS;
 /// A place is the number of a chunk and an offset in it, which is a multiple of 8 bytes.
 const OFFSET_BITS: u32 = 16;
+/// So many rows are touched before the first of them is written.
+const TOUCHED_ROWS: usize = 32;
 const KEY_HEADER_BYTES: usize = 8;
 const VERSION_HEADER_BYTES: usize = 24;
 
@@ -40,6 +42,16 @@ pub(super) struct Found {
     pub sequence: u64,
     /// `None`: that operation removed it.
     pub value: Option<Bytes>,
+}
+
+/// A row to be written.
+#[derive(Clone, Copy)]
+pub(super) struct Write<'a> {
+    pub hash: u64,
+    pub key: &'a [u8],
+    /// `None`: that it is gone.
+    pub value: Option<&'a [u8]>,
+    pub sequence: u64,
 }
 
 /// A row of a table, wherever its versions are.
@@ -180,6 +192,13 @@ impl Shard {
     fn find(&self, hash: u32, key: &[u8]) -> Option<u32> {
         let is_it = |slot: &Slot| slot.hash == hash && self.arena.key(slot.key) == key;
         self.slots.find(Slot::spread(hash), is_it).map(|slot| slot.key)
+    }
+
+    /// Reads a byte of what may be the row with this hash, and does nothing with it: the processor need not wait for it.
+    fn touch(&self, hash: u32) {
+        if let Some(slot) = self.slots.find(Slot::spread(hash), |slot| slot.hash == hash) {
+            std::hint::black_box(self.arena.at(slot.key).first());
+        }
     }
 
     /// The newest version that was written at `at` or before.
@@ -354,17 +373,39 @@ impl Table {
         self.read(row.shard as usize).version_at(row.key, at)
     }
 
-    /// Writes a row, or (`None`) that it is gone. `sequence` is above all before. Only for the one writer.
-    pub fn write(&self, hash: u64, key: &[u8], value: Option<&[u8]>, sequence: u64, seen: &Seen<'_>) {
-        let (shard, hash) = place(hash);
-        let mut shard = self.write_to(shard);
-        let known = shard.keys.len();
-        let more = shard.write(hash, key, value, sequence, seen);
-        let new = shard.keys.len() - known;
-        drop(shard);
-        if more > 0 {
-            self.bytes.fetch_add(more, Ordering::Relaxed);
-            self.keys.fetch_add(new, Ordering::Relaxed);
+    /// Writes rows. Their sequences are above all before, and of two writes to a row the later one comes later. Only for the one
+    /// writer.
+    pub fn write(&self, writes: &mut [Write<'_>], seen: &Seen<'_>) {
+        // Shard by shard, so that a lock is taken once for many rows, and so that one row need not wait until what another one
+        // touches has come from memory. The order within a shard stays.
+        writes.sort_by_key(|write| place(write.hash).0);
+        for writes in writes.chunk_by(|one, other| place(one.hash).0 == place(other.hash).0) {
+            let mut shard = self.write_to(place(writes[0].hash).0);
+            let known = shard.keys.len();
+            let mut more = 0;
+            for writes in writes.chunks(TOUCHED_ROWS) {
+                if writes.len() > 1 {
+                    writes.iter().for_each(|write| shard.touch(place(write.hash).1));
+                }
+                for Write { hash, key, value, sequence } in writes {
+                    more += shard.write(place(*hash).1, key, *value, *sequence, seen);
+                }
+            }
+            let new = shard.keys.len() - known;
+            drop(shard);
+            if more > 0 {
+                self.bytes.fetch_add(more, Ordering::Relaxed);
+                self.keys.fetch_add(new, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Has what belongs to these rows brought from memory, so that who reads or writes them soon finds it near.
+    pub fn touch(&self, hashes: &mut [u64]) {
+        hashes.sort_unstable_by_key(|hash| place(*hash).0);
+        for hashes in hashes.chunk_by(|one, other| place(*one).0 == place(*other).0) {
+            let shard = self.read(place(hashes[0]).0);
+            hashes.iter().for_each(|hash| shard.touch(place(*hash).1));
         }
     }
 
@@ -412,6 +453,10 @@ mod tests {
         Seen { published, live }
     }
 
+    fn write(table: &Table, key: &[u8], value: Option<&[u8]>, sequence: u64, seen: &Seen<'_>) {
+        table.write(&mut [Write { hash: hash(key), key, value, sequence }], seen);
+    }
+
     fn value(table: &Table, key: &[u8], at: u64) -> Option<Option<Vec<u8>>> {
         table.get(hash(key), key, at).map(|found| found.value.map(|value| value.to_vec()))
     }
@@ -419,9 +464,9 @@ mod tests {
     #[test]
     fn each_view_sees_its_own_version() {
         let table = Table::new();
-        table.write(hash(b"k"), b"k", Some(b"one"), 1, &seen(0, &[]));
-        table.write(hash(b"k"), b"k", Some(b"two"), 2, &seen(1, &[1]));
-        table.write(hash(b"k"), b"k", None, 3, &seen(2, &[1, 2]));
+        write(&table, b"k", Some(b"one"), 1, &seen(0, &[]));
+        write(&table, b"k", Some(b"two"), 2, &seen(1, &[1]));
+        write(&table, b"k", None, 3, &seen(2, &[1, 2]));
         assert_eq!(value(&table, b"k", 0), None);
         assert_eq!(value(&table, b"k", 1), Some(Some(b"one".to_vec())));
         assert_eq!(value(&table, b"k", 2), Some(Some(b"two".to_vec())));
@@ -432,23 +477,11 @@ mod tests {
     fn memory_is_used_again_when_nobody_looks() {
         let table = Table::new();
         for sequence in 1..3 {
-            table.write(
-                hash(b"counter"),
-                b"counter",
-                Some(b"00000000"),
-                sequence,
-                &seen(sequence - 1, &[sequence - 1]),
-            );
+            write(&table, b"counter", Some(b"00000000"), sequence, &seen(sequence - 1, &[sequence - 1]));
         }
         let bytes = table.bytes();
         for sequence in 3..10_000_u64 {
-            table.write(
-                hash(b"counter"),
-                b"counter",
-                Some(&sequence.to_be_bytes()),
-                sequence,
-                &seen(sequence - 1, &[sequence - 1]),
-            );
+            write(&table, b"counter", Some(&sequence.to_be_bytes()), sequence, &seen(sequence - 1, &[sequence - 1]));
             let before = (sequence > 3).then(|| (sequence - 1).to_be_bytes().to_vec());
             assert!(before.is_none() || value(&table, b"counter", sequence - 1) == Some(before));
         }
@@ -458,15 +491,9 @@ mod tests {
     #[test]
     fn what_an_old_view_sees_stays() {
         let table = Table::new();
-        table.write(hash(b"k"), b"k", Some(b"first"), 1, &seen(0, &[0]));
+        write(&table, b"k", Some(b"first"), 1, &seen(0, &[0]));
         for sequence in 2..1_000_u64 {
-            table.write(
-                hash(b"k"),
-                b"k",
-                Some(&sequence.to_be_bytes()),
-                sequence,
-                &seen(sequence - 1, &[1, sequence - 1]),
-            );
+            write(&table, b"k", Some(&sequence.to_be_bytes()), sequence, &seen(sequence - 1, &[1, sequence - 1]));
         }
         assert_eq!(value(&table, b"k", 1), Some(Some(b"first".to_vec())));
         assert_eq!(value(&table, b"k", 998), Some(Some(998_u64.to_be_bytes().to_vec())));
@@ -479,13 +506,7 @@ mod tests {
         for (number, bytes) in [10, LARGE_BYTES, 3, 100_000, LARGE_BYTES - 1, 0, 20_000, 20_000].into_iter().enumerate()
         {
             let sequence = number as u64 + 1;
-            table.write(
-                hash(b"k"),
-                b"k",
-                Some(&vec![number as u8; bytes]),
-                sequence,
-                &seen(sequence - 1, &[sequence - 1]),
-            );
+            write(&table, b"k", Some(&vec![number as u8; bytes]), sequence, &seen(sequence - 1, &[sequence - 1]));
             assert_eq!(value(&table, b"k", sequence), Some(Some(vec![number as u8; bytes])));
         }
     }
@@ -498,13 +519,7 @@ mod tests {
             for (number, length) in lengths.iter().enumerate() {
                 let sequence = round * 100 + number as u64;
                 let value = vec![round as u8; number * 10];
-                table.write(
-                    hash(&vec![b'k'; *length]),
-                    &vec![b'k'; *length],
-                    Some(&value),
-                    sequence,
-                    &seen(sequence - 1, &[sequence - 1]),
-                );
+                write(&table, &vec![b'k'; *length], Some(&value), sequence, &seen(sequence - 1, &[sequence - 1]));
             }
         }
         for (number, length) in lengths.iter().enumerate() {

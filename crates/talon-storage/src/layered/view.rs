@@ -74,6 +74,16 @@ impl View for LayeredView {
         }
     }
 
+    fn touch<'k>(&self, space: Space, keys: &mut dyn Iterator<Item = &'k [u8]>) {
+        if space != Space::Data {
+            return;
+        }
+        let mut hashes: Vec<u64> = keys.map(|key| self.hasher.hash(key)).collect();
+        for generation in &self.base.generations {
+            generation.data.touch(&mut hashes);
+        }
+    }
+
     fn get_many(&self, space: Space, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, StorageError> {
         let mut values = Vec::with_capacity(keys.len());
         let mut below = Vec::new();
