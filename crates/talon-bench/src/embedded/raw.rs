@@ -96,6 +96,10 @@ impl Store for Raw {
         }
     }
 
+    fn flush(&self) -> Outcome<()> {
+        Ok(self.db.flush()?)
+    }
+
     fn set(&self, number: u64, value_bytes: usize) -> Outcome<()> {
         Ok(self.db.put_opt(key(number), row(&value(number, value_bytes)), &self.synced)?)
     }

@@ -21,18 +21,30 @@ const SINGLES_MAX: u64 = 2_000;
 const THREADS: u64 = 8;
 
 const SET_NEW: &str = "batch SET, new keys";
+const SET_DRAINED: &str = "batch SET, new keys, until all is in files";
 const SET_AGAIN: &str = "batch SET, existing keys";
 const GET: &str = "GET";
 const INCR: &str = "INCR, in pipelines";
 
-/// What the ratio of a row is to be at least.
-pub fn bar(name: &str, is_sustained: bool) -> Option<f64> {
-    match (name, is_sustained) {
-        (SET_NEW | SET_AGAIN | GET | INCR, true) => Some(1.5),
-        (SET_NEW | GET, false) => Some(3.0),
-        (INCR, false) => Some(5.0),
-        _ => None,
+/// From so many keys on, a memory layer cannot hold them: other bars hold.
+pub const SUSTAINED_KEYS: u64 = 5_000_000;
+
+/// What the ratio of a row is to be at least, and shall be.
+pub fn bars(name: &str, keys: u64, raw_per_s: f64) -> (Option<f64>, Option<f64>) {
+    if keys >= SUSTAINED_KEYS {
+        return match name {
+            SET_NEW | SET_DRAINED | SET_AGAIN | GET | INCR => (Some(1.5), Some(2.0)),
+            _ => (None, None),
+        };
     }
+    // What the specification promises, in operations a second.
+    let (least, promised_per_s) = match name {
+        SET_NEW => (3.0, 744e3),
+        GET => (3.0, 900e3),
+        INCR => (5.0, 800e3),
+        _ => return (None, None),
+    };
+    (Some(least), Some(promised_per_s / raw_per_s))
 }
 
 /// SplitMix64: the same numbers on both sides.
@@ -109,7 +121,8 @@ pub struct Report {
 impl Report {
     /// How long all of it took.
     pub fn seconds(&self) -> f64 {
-        self.cells.iter().map(|cell| cell.seconds).sum::<f64>() + self.close_s
+        let apart = self.cells.iter().filter(|cell| cell.name != SET_DRAINED);
+        apart.map(|cell| cell.seconds).sum::<f64>() + self.close_s
     }
 }
 
@@ -125,6 +138,8 @@ pub trait Store: Sync {
     fn increment(&self, counters: &[Vec<u8>]) -> Outcome<()>;
     /// The counter's value.
     fn counter(&self, key: &[u8]) -> Outcome<i64>;
+    /// Brings what is in memory to the files.
+    fn flush(&self) -> Outcome<()>;
     /// Writes one key, synced.
     fn set(&self, number: u64, value_bytes: usize) -> Outcome<()>;
 }
@@ -143,6 +158,11 @@ pub fn measure(store: impl Store, options: &Options) -> Outcome<Report> {
             .try_for_each(|first| store.set_batch(first..keys.min(first + batch), value_bytes))
     };
     cells.push(timed(SET_NEW, keys, set_all)?);
+    if keys >= SUSTAINED_KEYS {
+        let drain = timed("", keys, || store.flush())?;
+        let seconds = drain.seconds + cells.iter().map(|cell| cell.seconds).sum::<f64>();
+        cells.push(Cell { name: SET_DRAINED.into(), seconds, ..drain });
+    }
     let memory_after_sets = Memory::of(std::process::id())?;
     cells.push(timed(SET_AGAIN, keys, set_all)?);
     let gets = keys.min(GETS_MAX);
@@ -263,6 +283,11 @@ impl Store for Embedded {
         Ok(std::str::from_utf8(&value)?.parse()?)
     }
 
+    fn flush(&self) -> Outcome<()> {
+        self.db.machine().flush().map_err(|fault| format!("{fault:?}"))?;
+        Ok(())
+    }
+
     fn set(&self, number: u64, value_bytes: usize) -> Outcome<()> {
         Ok(self.kv.set(&key(number), &value(number, value_bytes), None)?)
     }
@@ -282,6 +307,7 @@ mod tests {
 
     #[test]
     fn bars_are_lower_when_it_is_sustained() {
-        assert_eq!((bar(SET_NEW, false), bar(SET_NEW, true), bar("MGET", false)), (Some(3.0), Some(1.5), None));
+        assert_eq!(bars(SET_NEW, SUSTAINED_KEYS, 1.0), (Some(1.5), Some(2.0)));
+        assert_eq!((bars(GET, 1_000, 300e3), bars("MGET", 1_000, 1.0)), ((Some(3.0), Some(3.0)), (None, None)));
     }
 }

@@ -25,7 +25,7 @@ pub enum Stage {
     Replicate,
     /// Entries to the state.
     Apply,
-    /// The storage's files, in the background.
+    /// Recent writes to the storage's files, in the background.
     Flush,
     /// Replies to bytes, and to the client's socket.
     Reply,
@@ -66,7 +66,7 @@ impl Stage {
             Stage::Log => "log",
             Stage::Replicate => "replicate",
             Stage::Apply => "apply",
-            Stage::Flush => "flush and compact",
+            Stage::Flush => "drain, flush, compact",
             Stage::Reply => "reply",
             Stage::Upkeep => "clocks and watching",
             Stage::Runtime => "waiting and waking",
@@ -161,7 +161,7 @@ pub fn samples(text: &str) -> Vec<Sample> {
 impl Sample {
     /// The stage it belongs to.
     pub fn stage(&self) -> Stage {
-        if self.thread.starts_with("rocksdb") {
+        if self.thread.starts_with("rocksdb") || self.thread == "talon-drain" {
             return Stage::Flush;
         }
         let by_thread = match &*self.thread {
