@@ -11,7 +11,7 @@ use bytes::Bytes;
 use talon_core::limits::KEY_BYTES_MAX;
 use talon_core::planted::{Bug, is_planted};
 use talon_core::value::HEADER_BYTES;
-use talon_core::{Call, Change, Fault, Reply, Source, Transaction};
+use talon_core::{Call, Change, Fault, Reply, Request, Source, Transaction};
 use talon_storage::{Batch, Durability, Engine, Space, StorageError};
 
 use crate::state::{self, AppliedState};
@@ -19,6 +19,9 @@ use crate::view::{NO_EXPIRY, ReadView};
 
 /// The memory of a batch that is kept for the next one.
 const BATCH_KEEP_BYTES_MAX: usize = 1 << 20;
+
+/// Fewer requests than this are not worth a look ahead.
+const TOUCHED_REQUESTS_MIN: usize = 8;
 
 /// One entry of the log.
 #[derive(Clone, Debug)]
@@ -195,6 +198,7 @@ impl Machine {
                     if entry.want_replies {
                         replies.reserve_exact(calls.len());
                     }
+                    touch(&before, calls);
                     let mut writes = 0;
                     let backwards = is_planted(Bug::ApplyOutOfOrder) && !entry.want_replies;
                     for place in 0..calls.len() {
@@ -334,6 +338,32 @@ impl Machine {
     pub fn disk_bytes_total(&self) -> Result<u64, Fault> {
         self.engine.disk_bytes_total().map_err(fault)
     }
+}
+
+/// Has the keys that are read by these calls brought near, all at once. A plain SET reads nothing, unless it has to know whether
+/// what it writes over has an expiry.
+fn touch(view: &ReadView, calls: &[Call]) {
+    let count = |call: &Call| match call {
+        Call::One(_) => 1,
+        Call::Transaction(requests) => requests.len(),
+    };
+    if calls.iter().map(count).sum::<usize>() < TOUCHED_REQUESTS_MIN {
+        return;
+    }
+    let blind_sets = !view.may_have_expiries();
+    let requests = calls.iter().flat_map(|call| match call {
+        Call::One(request) => std::slice::from_ref(request),
+        Call::Transaction(requests) => requests.as_slice(),
+    });
+    let reading = requests.filter(|request| {
+        !(blind_sets && request.command.id == talon_core::commands::strings::SET.id && request.args.len() == 2)
+    });
+    view.storage().touch(Space::Data, &mut reading.filter_map(first_key));
+}
+
+fn first_key(request: &Request) -> Option<&[u8]> {
+    let place = request.command.facts.keys.places(request.args.len()).next()?;
+    request.args.get(place).map(|key| &**key)
 }
 
 /// A key above all that are stored: a short one wherever possible, for the storage keeps the ends of deleted ranges.

@@ -9,6 +9,9 @@ use super::live::Live;
 use super::merge::Merge;
 use crate::{Rows, Space, StorageError, View};
 
+/// Fewer keys than this are not worth a look ahead.
+const TOUCHED_KEYS_MIN: usize = 8;
+
 /// What views share until a generation comes or goes.
 pub(super) struct Base {
     /// Newest first: the one that is written to, those that wait to be drained, those that are drained and kept for readers.
@@ -85,6 +88,9 @@ impl View for LayeredView {
     }
 
     fn get_many(&self, space: Space, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, StorageError> {
+        if keys.len() >= TOUCHED_KEYS_MIN {
+            self.touch(space, &mut keys.iter().copied());
+        }
         let mut values = Vec::with_capacity(keys.len());
         let mut below = Vec::new();
         for (place, key) in keys.iter().enumerate() {
