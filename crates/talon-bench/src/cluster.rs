@@ -22,6 +22,18 @@ const END_TIMEOUT: Duration = Duration::from_secs(60);
 const PORTS: std::ops::Range<u16> = 21_000..29_000;
 const PORT_STEPS: [u16; 4] = [0, 1000, 2000, 3000];
 const NODES: u16 = 3;
+const DEV_LOG: &str = "dev.log";
+/// What a node's log says when it stops leading, be it that another one leads or that it lost its lease for a while.
+const DEPOSED: &str = "no longer leading";
+
+/// What has become of leadership since a cluster was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leadership {
+    /// Grows with every election.
+    pub term: u64,
+    /// How often a leader stopped leading, without an election too; its clients lose their connections then.
+    pub pauses: u64,
+}
 
 /// One server process.
 #[derive(Debug)]
@@ -55,7 +67,7 @@ impl Cluster {
     /// If they do not come to serve.
     pub fn start(flags: &[String]) -> Outcome<Cluster> {
         let folder = tempfile::tempdir()?;
-        let log = folder.path().join("dev.log");
+        let log = folder.path().join(DEV_LOG);
         let port = free_port()?.to_string();
         let data = folder.path().join("data").to_string_lossy().into_owned();
         let mut arguments: Vec<String> =
@@ -134,6 +146,23 @@ impl Cluster {
         self.status()?["term"].as_u64().ok_or_else(|| "the status has no term".into())
     }
 
+    /// How often leadership changed or paused so far.
+    ///
+    /// # Errors
+    /// As [`Cluster::status`].
+    pub fn leadership(&self) -> Outcome<Leadership> {
+        let own_logs = self.nodes.iter().map(|node| self.log_of(node.id));
+        let logs = own_logs.chain([self.folder.path().join(DEV_LOG)]);
+        // A node that was not started by this program has no log of its own.
+        let texts = logs.map(|log| fs::read(log).unwrap_or_default());
+        let pauses = texts.map(|text| String::from_utf8_lossy(&text).matches(DEPOSED).count() as u64).sum();
+        Ok(Leadership { term: self.term()?, pauses })
+    }
+
+    fn log_of(&self, id: u64) -> PathBuf {
+        self.folder.path().join(format!("node-{id}.log"))
+    }
+
     /// A setting of the nodes, as `talon server --print-config` shows it.
     ///
     /// # Errors
@@ -195,7 +224,7 @@ impl Cluster {
     /// # Errors
     /// If it cannot be started.
     pub fn start_again(&mut self, place: usize) -> Outcome<()> {
-        let log = self.folder.path().join(format!("node-{}.log", self.nodes[place].id));
+        let log = self.log_of(self.nodes[place].id);
         let node = &mut self.nodes[place];
         let process = Process::start(&format!("talon node {}", node.id), &talon_binary(), &node.arguments, &log)?;
         node.pid = process.pid();

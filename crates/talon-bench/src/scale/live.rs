@@ -40,7 +40,7 @@ impl Bench {
         let alone = p99_ms(&alone.without_errors()?, Kind::Set);
         self.find(Part::Scan, "writes alone, p99", (alone, "ms"), (None, None));
         for what in ["SCAN", "SCANPREFIX (gRPC)"] {
-            let term = self.cluster.term()?;
+            let leadership = self.cluster.leadership()?;
             let pids = self.cluster.pids()?;
             let (others, watch) = (Others::start(address, self.writes()), Watch::start(&pids));
             let (began, mut scans) = (Instant::now(), 0);
@@ -66,7 +66,7 @@ impl Bench {
             self.find(Part::Scan, ratio_name, (p99 / alone, "×"), (Some(2.0), None));
             self.find(Part::Scan, growth_name, (growth, "MiB"), (Some(FLAT_MIB), None));
             self.find(Part::Scan, took_name, (took.as_secs_f64(), "s"), (None, None));
-            self.find_elections(Part::Scan, what, term)?;
+            self.find_elections(Part::Scan, what, leadership)?;
         }
         Ok(())
     }
@@ -82,7 +82,7 @@ impl Bench {
         let half = Load { limit: Limit::Requests(u64::MAX), ..sets.rate(most / 2.0) };
         let leader = self.cluster.leader()?;
         let (address, place) = (self.cluster.nodes[leader].resp, (leader + 1) % self.cluster.nodes.len());
-        let term = self.cluster.term()?;
+        let leadership = self.cluster.leadership()?;
         let others = Others::start(address, half);
         self.cluster.kill(place)?;
         std::fs::remove_dir_all(self.cluster.data(place))?;
@@ -93,7 +93,7 @@ impl Bench {
         let took = began.elapsed().as_secs_f64();
         let (seen, measured) = (watch.stop()?, others.stop());
         is_back?;
-        self.find_elections(Part::Rejoin, "a wiped node comes back", term)?;
+        self.find_elections(Part::Rejoin, "a wiped node comes back", leadership)?;
         let measured = measured?;
         println!("  meanwhile {} SETs a second, half of the maximum", thousands(measured.rate()));
         let name = format!("a wiped node with {} MB is back after", self.filled * self.options.value_bytes / 1_000_000);

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::Outcome;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Leadership};
 use crate::load::{Load, Resp, drive};
 use crate::machine::written_bytes;
 use crate::picture::{self, Bar};
@@ -235,10 +235,14 @@ impl Bench {
         self.findings.push(Finding { part, name, figure, unit, most, aim, passes });
     }
 
-    /// Elections since a term: there may be none.
-    fn find_elections(&mut self, part: Part, what: &str, term: u64) -> Outcome<()> {
-        let elections = self.cluster.term()?.saturating_sub(term) as f64;
-        self.find(part, format!("{what}: elections"), (elections, ""), (Some(0.0), None));
+    /// Elections, and leaders that stopped leading, since then: there may be none.
+    fn find_elections(&mut self, part: Part, what: &str, before: Leadership) -> Outcome<()> {
+        let now = self.cluster.leadership()?;
+        let none = (Some(0.0), None);
+        let elections = now.term.saturating_sub(before.term) as f64;
+        self.find(part, format!("{what}: elections"), (elections, ""), none);
+        let pauses = now.pauses.saturating_sub(before.pauses) as f64;
+        self.find(part, format!("{what}: times a leader stopped leading"), (pauses, ""), none);
         Ok(())
     }
 }

@@ -36,7 +36,7 @@ impl Bench {
         for words in [vec!["DELPREFIX", "key:"], vec!["FLUSHALL"]] {
             self.filled = 0;
             self.fill(self.options.delete_keys)?;
-            let (term, pids) = (self.cluster.term()?, self.cluster.pids()?);
+            let (leadership, pids) = (self.cluster.leadership()?, self.cluster.pids()?);
             let address = self.cluster.nodes[self.cluster.leader()?].resp;
             let mut client = Client::connect(address)?;
             client.set_timeout(PATIENCE)?;
@@ -50,7 +50,7 @@ impl Bench {
             std::thread::sleep(AROUND);
             let seen = watch.stop()?;
             let what = format!("{} of {} keys", words[0], self.options.delete_keys);
-            self.find_elections(Part::Delete, &what, term)?;
+            self.find_elections(Part::Delete, &what, leadership)?;
             let longest = others.map(|others| others.stop().map(|measured| longest_ms(&measured)));
             let longest = longest.into_iter().collect::<Outcome<Vec<f64>>>()?.into_iter().fold(0.0, f64::max);
             match reply? {
@@ -82,7 +82,7 @@ impl Bench {
         let alone = alone.of(Kind::Set).map_or(f64::NAN, |histogram| Latency::of(histogram).p50_ms);
         let what = format!("values of {} MiB", bytes >> 20);
         self.find(Part::Large, format!("{what}: one SET alone, median"), (alone, "ms"), (None, None));
-        let (term, pids) = (self.cluster.term()?, self.cluster.pids()?);
+        let (leadership, pids) = (self.cluster.leadership()?, self.cluster.pids()?);
         let address = self.cluster.nodes[self.cluster.leader()?].resp;
         // Apart from each other: a read that waits for a write on the same connection tells nothing of reads.
         let [writers, readers] =
@@ -93,7 +93,7 @@ impl Bench {
         let sets = drive(&target, &load);
         let (seen, written, read) = (watch.stop()?, writers.stop(), readers.stop());
         // First: clients that lost their connection to an election tell less than the election.
-        self.find_elections(Part::Large, &what, term)?;
+        self.find_elections(Part::Large, &what, leadership)?;
         let (written, read, sets) = (written?, read?, sets?.without_errors()?);
         println!("  {} SETs in {:.1} s from {clients} clients", sets.requests(), sets.elapsed.as_secs_f64());
         let during = |figure: &str| format!("{what}, SETs from {clients} clients: {figure}");

@@ -92,6 +92,8 @@ const RULES: &[(&str, Says)] = &[
     ("talon_server::resp::pipeline::Pipeline::encode", Says::Stage(Stage::Reply)),
     ("talon_server::resp::reply", Says::Stage(Stage::Reply)),
     ("talon_server::resp::connection::Connection<D,S>::flush", Says::Stage(Stage::Reply)),
+    ("talon_server::resp::connection::Connection<D,S>::plan", Says::Stage(Stage::Parse)),
+    ("talon_server::resp::connection", Says::Connection),
     ("talon_server::resp::listener", Says::Connection),
     ("talon_server::", Says::Stage(Stage::Parse)),
     ("talon_raft::log", Says::Stage(Stage::Log)),
