@@ -34,7 +34,7 @@ pub trait Source {
     fn get(&self, key: &[u8]) -> Result<Option<Record>, Fault>;
 
     /// The stored records of several keys, in the order asked. Worth overriding where the storage can do it at once.
-    fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Record>>, Fault> {
+    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Record>>, Fault> {
         keys.iter().map(|key| self.get(key)).collect()
     }
 
@@ -207,12 +207,17 @@ impl<'a> Transaction<'a> {
     }
 
     /// The live records under several keys.
-    pub fn get_many(&mut self, keys: &[Bytes]) -> Result<Vec<Option<Record>>, Error> {
+    pub fn get_many(&mut self, keys: &[&[u8]]) -> Result<Vec<Option<Record>>, Fault> {
         if self.slots.is_empty() && self.ranges.is_empty() {
             let records = self.source.get_many(keys)?;
             return Ok(records.into_iter().map(|record| self.judge(record)).collect());
         }
-        keys.iter().map(|key| self.get(key)).collect()
+        keys.iter()
+            .map(|key| {
+                let record = self.stored(key)?;
+                Ok(self.judge(record))
+            })
+            .collect()
     }
 
     fn stored(&mut self, key: &[u8]) -> Result<Option<Record>, Fault> {

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use talon_core::transaction::{ExpiryRows, Rows, Source, prefix_end};
 use talon_core::value::{expiry_row, split_expiry_row};
-use talon_core::{Call, Denied, Fault, Outcome, PointInTime, Record, Refusal, Reply, Request, Transaction};
+use talon_core::{Call, Denied, Fault, Outcome, PointInTime, Record, Reply, Request, Transaction};
 use talon_storage::{Engine, Space, View};
 
 use crate::machine::fault;
@@ -140,14 +139,7 @@ impl ReadView {
     /// A [`Fault`] if the storage failed.
     pub fn read(&self, calls: &[Call], leader_clock_ms: u64, seed: u64) -> Result<ReadOutcome, Fault> {
         let mut transaction = Transaction::for_read(self, self.applied.clock_ms, leader_clock_ms, seed);
-        let mut replies = Vec::with_capacity(calls.len());
-        for call in calls {
-            replies.push(if call.is_write() {
-                Reply::Error(Refusal::new("ERR a write cannot be carried out on a view"))
-            } else {
-                talon_core::request::execute(&mut transaction, call)?
-            });
-        }
+        let replies = talon_core::request::execute_reads(&mut transaction, calls)?;
         Ok(match transaction.tick_wanted_ms() {
             0 => ReadOutcome::Replies(replies),
             tick_ms => ReadOutcome::NeedsTick(tick_ms),
@@ -160,9 +152,8 @@ impl Source for ReadView {
         self.view.get(Space::Data, key).map_err(fault)?.map(Record::decode).transpose()
     }
 
-    fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Record>>, Fault> {
-        let keys: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
-        let rows = self.view.get_many(Space::Data, &keys).map_err(fault)?;
+    fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Record>>, Fault> {
+        let rows = self.view.get_many(Space::Data, keys).map_err(fault)?;
         rows.into_iter().map(|row| row.map(Record::decode).transpose()).collect()
     }
 

@@ -159,8 +159,10 @@ fn plan(folder: &Folder, server: &[OsString]) -> Result<Vec<Planned>, DevError> 
     let host = Ipv4Addr::LOCALHOST;
     let peers: Vec<String> = (0..nodes).map(|index| format!("{}={host}:{}", index + 1, port + index)).collect();
     let program = std::env::current_exe().map_err(|error| DevError(format!("this program's own file: {error}")))?;
-    // The nodes share the machine with each other and with whoever tries them.
+    // The nodes share the machine with each other and with whoever tries them. A second thread lets the one that leads answer reads
+    // while it replicates, and costs the others nothing.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = (cores / usize::from(nodes)).max(2).min(cores);
     (1..=nodes)
         .map(|node| {
             let resp = port + node - 1;
@@ -177,7 +179,7 @@ fn plan(folder: &Folder, server: &[OsString]) -> Result<Vec<Planned>, DevError> 
             {
                 flag(name, (resp + offset).to_string().into());
             }
-            flag("--worker-threads", (cores / usize::from(nodes)).max(1).to_string().into());
+            flag("--worker-threads", threads.to_string().into());
             flags.extend(server.iter().cloned());
             let settings = Settings::of_arguments(&flags)
                 .and_then(Settings::resolve)

@@ -25,6 +25,7 @@ pub static EXISTS: Command = Command {
 };
 
 pub(super) fn execute(transaction: &mut Transaction<'_>, args: &[Bytes]) -> Result<Reply, Error> {
-    let found = transaction.get_many(args)?.iter().flatten().count();
+    let keys: Vec<&[u8]> = args.iter().map(|key| &key[..]).collect();
+    let found = transaction.get_many(&keys)?.iter().flatten().count();
     Ok(Reply::Integer(found as i64))
 }

@@ -27,7 +27,8 @@ pub static MGET: Command = Command {
 
 fn execute(transaction: &mut Transaction<'_>, args: &[Bytes]) -> Result<Reply, Error> {
     let mut room = ReplyRoom::new();
-    let records = transaction.get_many(args)?;
+    let keys: Vec<&[u8]> = args.iter().map(|key| &key[..]).collect();
+    let records = transaction.get_many(&keys)?;
     for record in records.iter().flatten() {
         room.take(record.value.len())?;
     }
