@@ -119,7 +119,7 @@ pub trait View: Send + Sync + 'static {
 
     /// Has what is known of these keys brought near, where that can be done for many at once: they are going to be read or written
     /// soon. Changes nothing.
-    fn touch<'k>(&self, _space: Space, _keys: &mut dyn Iterator<Item = &'k [u8]>) {}
+    fn touch(&self, _space: Space, _keys: &mut dyn Iterator<Item = &[u8]>) {}
 
     /// The values under several keys, in the order asked.
     fn get_many(&self, space: Space, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>, StorageError>;

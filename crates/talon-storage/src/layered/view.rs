@@ -77,7 +77,7 @@ impl View for LayeredView {
         }
     }
 
-    fn touch<'k>(&self, space: Space, keys: &mut dyn Iterator<Item = &'k [u8]>) {
+    fn touch(&self, space: Space, keys: &mut dyn Iterator<Item = &[u8]>) {
         if space != Space::Data {
             return;
         }
@@ -169,7 +169,7 @@ impl Iterator for Scan<'_> {
                 (None, None) => return None,
             };
             if order.is_gt() {
-                let row = std::mem::replace(&mut self.below_head, None);
+                let row = self.below_head.take();
                 if !matches!(row, Some(Err(_))) {
                     self.below_head = self.below.next();
                 }
