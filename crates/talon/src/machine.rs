@@ -20,6 +20,8 @@ use crate::view::{NO_EXPIRY, ReadView};
 /// The memory of a batch that is kept for the next one.
 const BATCH_KEEP_BYTES_MAX: usize = 1 << 20;
 
+/// What so many calls read is brought near at a time: more would be gone again before it is read.
+const TOUCHED_CALLS: usize = 64;
 /// Fewer requests than this are not worth a look ahead.
 const TOUCHED_REQUESTS_MIN: usize = 8;
 
@@ -198,10 +200,12 @@ impl Machine {
                     if entry.want_replies {
                         replies.reserve_exact(calls.len());
                     }
-                    touch(&before, calls);
                     let mut writes = 0;
                     let backwards = is_planted(Bug::ApplyOutOfOrder) && !entry.want_replies;
                     for place in 0..calls.len() {
+                        if place.is_multiple_of(TOUCHED_CALLS) {
+                            touch(&before, &calls[place..calls.len().min(place + TOUCHED_CALLS)]);
+                        }
                         let call = &calls[if backwards { calls.len() - 1 - place } else { place }];
                         if call.is_write() {
                             writes += 1;

@@ -194,11 +194,14 @@ impl Shard {
         self.slots.find(Slot::spread(hash), is_it).map(|slot| slot.key)
     }
 
-    /// Reads a byte of what may be the row with this hash, and does nothing with it: the processor need not wait for it.
-    fn touch(&self, hash: u32) {
-        if let Some(slot) = self.slots.find(Slot::spread(hash), |slot| slot.hash == hash) {
+    /// Reads a byte of what may be the row with this hash, and does nothing with it: the processor need not wait for it. Whether
+    /// there may be one.
+    fn touch(&self, hash: u32) -> bool {
+        let slot = self.slots.find(Slot::spread(hash), |slot| slot.hash == hash);
+        if let Some(slot) = slot {
             std::hint::black_box(self.arena.at(slot.key).first());
         }
+        slot.is_some()
     }
 
     /// The newest version that was written at `at` or before.
@@ -385,7 +388,9 @@ impl Table {
             let mut more = 0;
             for writes in writes.chunks(TOUCHED_ROWS) {
                 if writes.len() > 1 {
-                    writes.iter().for_each(|write| shard.touch(place(write.hash).1));
+                    for write in writes {
+                        shard.touch(place(write.hash).1);
+                    }
                 }
                 for Write { hash, key, value, sequence } in writes {
                     more += shard.write(place(*hash).1, key, *value, *sequence, seen);
@@ -400,13 +405,22 @@ impl Table {
         }
     }
 
-    /// Has what belongs to these rows brought from memory, so that who reads or writes them soon finds it near.
-    pub fn touch(&self, hashes: &mut [u64]) {
+    /// Has what belongs to these rows brought from memory, so that who reads or writes them soon finds it near. Leaves those of
+    /// which nothing is known here.
+    pub fn touch(&self, hashes: &mut Vec<u64>) {
         hashes.sort_unstable_by_key(|hash| place(*hash).0);
-        for hashes in hashes.chunk_by(|one, other| place(*one).0 == place(*other).0) {
-            let shard = self.read(place(hashes[0]).0);
-            hashes.iter().for_each(|hash| shard.touch(place(*hash).1));
-        }
+        let mut locked: Option<(usize, RwLockReadGuard<'_, Shard>)> = None;
+        hashes.retain(|hash| {
+            let (number, hash) = place(*hash);
+            let (_, shard) = match locked.take() {
+                Some(locked_before) if locked_before.0 == number => locked.insert(locked_before),
+                before => {
+                    drop(before);
+                    locked.insert((number, self.read(number)))
+                }
+            };
+            !shard.touch(hash)
+        });
     }
 
     /// How much memory it takes.
