@@ -105,8 +105,13 @@ pub trait Database: Send + Sync + 'static {
         consistency: Consistency,
     ) -> impl Future<Output = Result<Arc<dyn PointInTime>, Denied>> + Send;
 
-    /// What this node knows of itself and the cluster. Cheap: a shared copy.
+    /// What this node knows of itself and the cluster. Cheap: a shared copy, whose log positions may be a moment old.
     fn status(&self) -> Arc<Status>;
+
+    /// The same with all log positions as they are now, at least up to what this database has answered; dearer.
+    fn status_now(&self) -> Arc<Status> {
+        self.status()
+    }
 
     /// Returns when [`Status::version`] is no longer `seen`.
     fn status_changed(&self, seen: u64) -> impl Future<Output = ()> + Send;

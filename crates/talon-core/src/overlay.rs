@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// Values by keys. Nothing is ever removed. The order in which they came is the only one that costs nothing.
 #[derive(Clone, Debug)]
 pub(crate) struct Overlay<T> {
-    /// Keys are chosen by clients; with another seed each time, which of them meet in one place is not.
+    /// Another one each time, so that keys which meet in one place here do not meet again.
     seed: u64,
     /// Numbers of `rows`: looked up, never walked.
     numbers: HashTable<u32>,

@@ -68,7 +68,8 @@ impl Proposal {
     pub fn decode(bytes: Bytes) -> Result<Proposal, Fault> {
         let mut reader = Reader { bytes: &bytes, position: 0 };
         let (stamp_ms, seed, count) = reader.head()?;
-        let mut calls = Vec::with_capacity((count as usize).min(reader.rest().len()));
+        // No call is shorter: a kind, and how many requests there are.
+        let mut calls = Vec::with_capacity((count as usize).min(reader.rest().len() / 5));
         for _ in 0..count {
             let call = match reader.array::<1>("call")? {
                 [CALL_ONE] => Call::One(reader.request()?),

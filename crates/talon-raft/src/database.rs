@@ -83,7 +83,6 @@ impl Database for Node {
         let inner = &self.inner;
         let bytes_max = inner.settings.request_bytes_max;
         let leading = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
-        let disk_denial = LazyCell::new(|| inner.disk.denial());
         let now = inner.time.read();
         let mut pipeline = Pipeline {
             inner,
@@ -96,6 +95,8 @@ impl Database for Node {
         };
         let mut calls = calls.into_iter();
         while !calls.as_slice().is_empty() {
+            // Asked once a step: a pipeline may take its time, and the disk fill up meanwhile.
+            let disk_denial = LazyCell::new(|| inner.disk.denial());
             match next_step(calls.as_slice(), leading, bytes_max, &disk_denial) {
                 // Most pipelines are one run, which keeps its memory.
                 Step::Run { count, writes, wide } if count == calls.len() => {
@@ -123,7 +124,7 @@ impl Database for Node {
     async fn point_in_time(&self, consistency: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
         let inner = &self.inner;
         let deadline_ms = inner.hold_deadline_ms();
-        if let Way::Snapshot = way(inner, consistency, deadline_ms).await? {
+        if let Way::Snapshot = way(inner, consistency, deadline_ms, &mut inner.time.read()).await? {
             return Ok(snapshot_view(inner, deadline_ms).await?);
         }
         let mut first_clock_ms = None;
@@ -152,6 +153,10 @@ impl Database for Node {
 
     fn status(&self) -> Arc<Status> {
         self.inner.status.borrow().clone()
+    }
+
+    fn status_now(&self) -> Arc<Status> {
+        Arc::new(crate::watcher::with_positions(&self.inner, &self.status()))
     }
 
     async fn status_changed(&self, seen: u64) {
@@ -241,10 +246,11 @@ enum Way {
 }
 
 /// Decides it, waiting while this node is not sure whether it leads.
-async fn way(inner: &Inner, consistency: Consistency, deadline_ms: u64) -> Result<Way, Denied> {
+/// `now` is read again after each wait.
+async fn way(inner: &Inner, consistency: Consistency, deadline_ms: u64, now: &mut Reading) -> Result<Way, Denied> {
     loop {
-        let now = *inner.leadership.borrow();
-        match (consistency, now) {
+        let leadership = *inner.leadership.borrow();
+        match (consistency, leadership) {
             (Consistency::Snapshot, _) => return Ok(Way::Snapshot),
             (_, Leadership::Leading { .. }) => return Ok(Way::Leader),
             (Consistency::Default, Leadership::Following { .. } | Leadership::Nobody) => return Ok(Way::Snapshot),
@@ -256,6 +262,7 @@ async fn way(inner: &Inner, consistency: Consistency, deadline_ms: u64) -> Resul
             (_, Leadership::Unsettled) | (Consistency::Linearizable, Leadership::Nobody) => {}
         }
         wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
+        *now = inner.time.read();
     }
 }
 
@@ -335,7 +342,7 @@ async fn read(
     mut now: Reading,
 ) -> Result<Vec<Reply>, Denied> {
     let calls = Arc::new(run.calls);
-    if let Way::Snapshot = way(inner, consistency, deadline_ms).await? {
+    if let Way::Snapshot = way(inner, consistency, deadline_ms, &mut now).await? {
         let view = snapshot_view(inner, deadline_ms).await?;
         return match read_view(inner, view, &calls, 0, run.wide).await? {
             ReadOutcome::Replies(replies) => Ok(replies),

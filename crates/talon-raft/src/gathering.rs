@@ -1,7 +1,7 @@
 //! When an entry has been answered, its clients are about to come back: whether what waits now goes at once, or together with them.
 //!
 //! Without that, clients that wait for their answers fall into two halves, one under way and one waiting, and each entry carries half
-//! of what it could. So what waits then waits for nearly as many more as were answered, but no longer than [`WAIT_MAX`]. Where clients
+//! of what it could. So what waits then waits for nearly as many more as were answered, but no longer than [`WAIT_MAX`] and a timer's step. Where clients
 //! do not come back (they send at their own rate, say) that is waited in vain, and then less and less often.
 
 use std::time::Duration;
@@ -57,6 +57,11 @@ impl Gathering {
         (self.proposed, self.wait) = (pipelines, None);
     }
 
+    /// Nobody is waited for: there is no proposing at the moment.
+    pub fn give_up(&mut self) {
+        (self.proposed, self.wait) = (0, None);
+    }
+
     /// How many pipelines are waited for, and until when.
     pub fn wait(&self) -> Option<(usize, Instant)> {
         self.wait
@@ -110,6 +115,16 @@ mod tests {
         assert!(gathering.is_over(33, now));
         gathering.proposed(33);
         assert!(!gathering.is_over(4, now));
+    }
+
+    #[test]
+    fn while_nothing_is_proposed_nobody_is_waited_for() {
+        let (mut gathering, now) = (Gathering::default(), Instant::now());
+        gathering.proposed(20);
+        assert!(!gathering.is_over(1, now));
+        gathering.give_up();
+        assert_eq!(gathering.wait(), None);
+        assert!(gathering.is_over(1, now));
     }
 
     #[test]

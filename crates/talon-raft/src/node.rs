@@ -340,6 +340,7 @@ impl Node {
     pub async fn failed(&self) -> String {
         let mut fault = self.inner.fault.clone();
         let metrics = self.inner.raft.metrics();
+        let mut turning = self.inner.raft.server_metrics();
         loop {
             if let Some(text) = fault.borrow_and_update().clone() {
                 return text;
@@ -349,6 +350,8 @@ impl Node {
             }
             tokio::select! {
                 changed = fault.changed() => if changed.is_err() { return "the state is gone".to_owned() },
+                // They turn seldom, and end with openraft's own task: also when that has panicked, which it says nowhere else.
+                changed = turning.changed() => if changed.is_err() { return "raft has stopped".to_owned() },
                 // Not `metrics.changed()`: they change several times an entry, and whoever waits here has a thread of its own to wake.
                 () = tokio::time::sleep(STOPPED_CHECK) => {}
             }

@@ -35,7 +35,7 @@ const ENTRY_BYTES_MAX: usize = 512 << 10;
 const FULL_CALLS: usize = ENTRY_CALLS_MAX / 2;
 /// The same in bytes.
 const FULL_BYTES: usize = ENTRY_BYTES_MAX / 2;
-/// How many entries are under way at most; all but the first were full.
+/// How many entries are under way at most; all but the first were full, or went between large ones.
 ///
 /// An entry costs three nodes about a millisecond of CPU, whatever is in it: syncs, messages, threads that wake each other. With sixteen
 /// small ones under way, 50 clients without pipelines filled entries of a few calls each, and a SET cost 94 µs; with one it costs 60,
@@ -92,6 +92,11 @@ impl Queue {
     /// The next entry's tickets: the first, and those behind it that fit in with it. One that is larger than an entry travels alone, and
     /// those behind it may overtake the next of its kind: a stream of large values must not make everybody wait for several of them.
     fn pack(&mut self) -> Vec<Ticket> {
+        // Whoever has given up and gone on must not find what he gave up behind what came later.
+        if self.tickets.iter().any(|ticket| ticket.done.is_closed()) {
+            let waiting = self.take_all().into_iter().filter(|ticket| !ticket.done.is_closed());
+            waiting.for_each(|ticket| self.push_back(ticket));
+        }
         if self.large_went && self.tickets.front().is_some_and(is_large) && !self.tickets.iter().all(is_large) {
             let (large, small): (Vec<Ticket>, Vec<Ticket>) = self.take_all().into_iter().partition(is_large);
             small.into_iter().chain(large).for_each(|ticket| self.push_back(ticket));
@@ -179,7 +184,8 @@ impl Proposer {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends calls through the log; none = a tick. They may overtake calls that were handed in before and have no answer yet. Returns one outcome a call. They are held until `deadline_ms` (monotonic) if nobody leads.
+    /// Sends calls through the log; none = a tick. They may overtake calls that were handed in before and have no answer yet.
+    /// Returns one outcome a call. They are held until `deadline_ms` (monotonic) if nobody leads.
     pub async fn submit(&self, calls: Vec<Call>, deadline_ms: u64) -> Vec<Outcome> {
         let count = calls.len();
         let size_bytes = calls.iter().map(Call::size_bytes).sum::<usize>();
@@ -246,7 +252,12 @@ impl Proposer {
         let mut in_flight_bytes = 0;
         loop {
             let now = *leadership.borrow_and_update();
-            if !std::mem::take(&mut refused) && !self.paused.load(Ordering::Acquire) {
+            let may_act = !std::mem::take(&mut refused) && !self.paused.load(Ordering::Acquire);
+            if !may_act || !matches!(now, Leadership::Leading { .. }) {
+                // Else a wait that is over would end the sleep below at once, again and again.
+                gathering.give_up();
+            }
+            if may_act {
                 match now {
                     Leadership::Leading { .. } => {
                         while in_flight.len() < IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX {

@@ -49,6 +49,7 @@ pub(crate) async fn run(inner: Arc<Inner>, leadership: watch::Sender<Leadership>
     // each time cost more than the entry.
     let mut turning = inner.raft.server_metrics();
     let mut serving = false;
+    let mut turned_lately = false;
     loop {
         turning.borrow_and_update();
         let seen = metrics.borrow_and_update().clone();
@@ -70,9 +71,15 @@ pub(crate) async fn run(inner: Arc<Inner>, leadership: watch::Sender<Leadership>
         {
             observer.leads(term);
         }
-        let settled = serving && matches!(now, Leadership::Leading { .. } | Leadership::Following { .. });
+        // openraft tells of a turn before the metrics show it: after one, the next metrics are looked at, too.
+        let settled = serving
+            && !std::mem::take(&mut turned_lately)
+            && matches!(now, Leadership::Leading { .. } | Leadership::Following { .. });
         let ended = tokio::select! {
-            changed = turning.changed() => changed.is_err(),
+            changed = turning.changed() => {
+                turned_lately = true;
+                changed.is_err()
+            }
             changed = metrics.changed(), if !settled => changed.is_err(),
             () = tokio::time::sleep(INTERVAL) => false,
         };
@@ -189,6 +196,22 @@ fn describe(inner: &Inner, seen: &Metrics, now: Leadership, serving: bool) -> St
             Role::Follower | Role::Learner => inner.watch_over.heard.age_ms(inner.time.monotonic_ms()),
         },
     }
+}
+
+/// What is known, with the positions as they are now: the status itself is up to [`INTERVAL`] behind.
+pub(crate) fn with_positions(inner: &Inner, known: &Status) -> Status {
+    let metrics = inner.raft.metrics();
+    let seen = metrics.borrow_watched();
+    let mut now = known.clone();
+    // Not what the metrics say, which comes behind the replies.
+    now.applied_index = inner.stores.live().machine.applied().index;
+    now.committed_index = seen.local_committed.map_or(0, |position| position.index).max(now.applied_index);
+    now.last_log_index = seen.last_log_index.unwrap_or(0).max(now.applied_index);
+    for member in &mut now.members {
+        let matched = seen.replication.as_ref().and_then(|matched| matched.get(&member.id));
+        member.matched_index = matched.and_then(|position| Some(position.as_ref()?.index));
+    }
+    now
 }
 
 fn follower_role(inner: &Inner, voters: &[u64]) -> Role {

@@ -4,7 +4,7 @@
 //! does not change; and checkpoints, folders of files that hold one consistent state.
 //! *Must never know*: what the bytes mean, what time it is, that there is a log or a cluster.
 //!
-//! Two engines stand behind one trait, [`Engine`]: [`RocksEngine`] for real, and [`MemoryEngine`], a double for
+//! Several engines stand behind one trait, [`Engine`]: [`RocksEngine`] for real, and [`MemoryEngine`], a double for
 //! simulations that can lose what was not made durable; and [`LayeredEngine`] keeps in memory what was written lately, above
 //! either of them. The same model test runs over all.
 //!

@@ -228,7 +228,7 @@ fn a_layer_keeps_to_its_memory() {
         highest = highest.max(engine.memory_bytes());
     }
     // A batch is taken in as a whole, and memory is taken from the system in pieces.
-    assert!(highest <= BYTES_MAX + (1 << 20), "{highest} bytes");
+    assert!(highest <= BYTES_MAX + (2 << 20), "{highest} bytes");
     assert!(highest > BYTES_MAX / 2, "{highest} bytes: what is there to be used is not used");
     assert_eq!(engine.view().unwrap().scan(Space::Data, b"", None).count(), 400_000);
 }
@@ -301,4 +301,70 @@ fn disk_bytes_follow_the_range() {
     assert!(half > all / 4 && half < all * 3 / 4, "{half} of {all}");
     assert_eq!(engine.disk_bytes(Space::Data, b"b", Some(b"a")).unwrap(), 0);
     assert!(engine.disk_bytes_total().unwrap() >= all);
+}
+
+/// Opens what the folder holds at this moment, as if the process had ended now. RocksDB may be changing its files; then once more.
+fn open_copy(from: &Path, to: &Path) -> LayeredEngine {
+    for round in 0.. {
+        let to = to.join(round.to_string());
+        copy(from, &to);
+        match LayeredEngine::open(&to, &RocksSettings::default(), LayerSettings::default()) {
+            Ok(engine) => return engine,
+            Err(error) => assert!(round < 20, "{error}"),
+        }
+    }
+    unreachable!("the rounds have an end")
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else if entry.file_name() != "LOCK" {
+            match std::fs::copy(entry.path(), target) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                result => drop(result.unwrap()),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_log_of_a_layer_brings_back_what_was_not_drained() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = layered(&folder.path().join("first"), 1 << 20);
+    for number in 1..=50 {
+        write_number(&engine, number, if number % 2 == 0 { Durability::Synced } else { Durability::Logged });
+        if number == 20 {
+            engine.flush().unwrap();
+        }
+    }
+    let again = open_copy(&folder.path().join("first"), &folder.path().join("second"));
+    write_number(&engine, 51, Durability::Synced);
+    for space in Space::ALL {
+        assert_eq!(number(&*again.view().unwrap(), space), 50);
+    }
+    // And once more, with what it wrote itself.
+    write_number(&again, 60, Durability::Synced);
+    let second = std::fs::read_dir(folder.path().join("second")).unwrap().count() - 1;
+    let third = open_copy(&folder.path().join("second").join(second.to_string()), &folder.path().join("third"));
+    assert_eq!(number(&*third.view().unwrap(), Space::Meta), 60);
+}
+
+#[test]
+fn many_deleted_ranges_keep_few_generations() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = layered(folder.path(), 64 << 20);
+    for round in 0..500_u64 {
+        let mut batch = Batch::new();
+        batch.delete_range(Space::Data, b"", b"\xFF");
+        batch.put(Space::Data, b"round", &[&round.to_be_bytes()]);
+        engine.write(&batch, Durability::Unlogged).unwrap();
+    }
+    assert!(engine.generations() <= 8, "{} generations", engine.generations());
+    let rows: Vec<_> = engine.view().unwrap().scan(Space::Data, b"", None).map(Result::unwrap).collect();
+    assert_eq!(rows, [("round".into(), 499_u64.to_be_bytes().to_vec().into())]);
 }

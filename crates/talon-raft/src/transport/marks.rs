@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use openraft::raft::AppendEntriesRequest;
+use tokio::time::Instant;
 
 use crate::types::TypeConfig;
 
@@ -19,9 +20,10 @@ type Request = AppendEntriesRequest<TypeConfig>;
 pub(super) fn with_entries(requests: impl Stream<Item = Request> + Unpin) -> impl Stream<Item = Request> {
     stream::unfold(requests.fuse(), |mut requests| async {
         let mut request = requests.next().await?;
+        let until = Instant::now() + WAIT;
         while request.entries.is_empty()
             // The end comes at once behind a request that openraft waits for, such as a probe.
-            && let Ok(Some(next)) = tokio::time::timeout(WAIT, requests.next()).await
+            && let Ok(Some(next)) = tokio::time::timeout_at(until, requests.next()).await
         {
             request = next;
         }

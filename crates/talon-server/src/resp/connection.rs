@@ -277,9 +277,9 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
     async fn wait(&mut self, wait: Wait) -> Reply {
         let deadline = Instant::now() + wait.timeout;
         // Whatever this connection wrote has been applied here.
-        let target = self.database.status().applied_index;
+        let target = self.database.status_now().applied_index;
         loop {
-            let status = self.database.status();
+            let status = self.database.status_now();
             if !topology::leads(&status) {
                 return Reply::Error(Refusal::new("ERR WAIT cannot be used with replica instances."));
             }

@@ -1,6 +1,7 @@
 //! Sealed generations go down to the engine below, each as a whole.
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
@@ -9,6 +10,10 @@ use super::merge::Merge;
 use super::view::Base;
 use super::{Shared, lock, wal};
 use crate::{Batch, Durability, Space, StorageError};
+
+/// A row that is there only while a generation is being handed over, and so never on the disk; unless the engine below had flushed
+/// by itself in the midst of that (RocksDB does so when it recovers from a full disk), and the process had ended then.
+pub(super) const UNDER_WAY: &[u8] = b"storage: a generation is being drained";
 
 /// Rows are handed to the engine below in batches of about this many bytes.
 const BATCH_BYTES: usize = 256 << 10;
@@ -40,6 +45,22 @@ impl Drainage {
 
 /// Drains until the engine is closed.
 pub(super) fn run(shared: &Shared) {
+    let guard = Guard(shared);
+    drain_until_closed(shared);
+    std::mem::forget(guard);
+}
+
+/// Whoever waits must hear of a panic, too.
+struct Guard<'a>(&'a Shared);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        let reason = "the thread that drains has panicked".to_owned();
+        self.0.fail(StorageError::Failed { folder: PathBuf::new(), doing: "write to", reason });
+    }
+}
+
+fn drain_until_closed(shared: &Shared) {
     loop {
         let garbage = {
             let mut drainage = lock(&shared.drainage);
@@ -76,17 +97,9 @@ fn sort_some(shared: &Shared) {
 pub(super) fn drain_all(shared: &Shared) -> Result<(), StorageError> {
     while lock(&shared.drainage).waiting() > 0 {
         let result = drain_one(shared);
-        let mut drainage = lock(&shared.drainage);
-        match &result {
-            Ok(()) => drainage.drained += 1,
-            Err(fault) => {
-                drainage.fault = Some(fault.clone());
-                shared.failed.store(true, Ordering::Release);
-            }
-        }
-        drop(drainage);
+        result.map_err(|fault| shared.fail(fault))?;
+        lock(&shared.drainage).drained += 1;
         shared.drainage_changed.notify_all();
-        result?;
     }
     Ok(())
 }
@@ -101,12 +114,14 @@ fn drain_one(shared: &Shared) -> Result<(), StorageError> {
         shared.inner.flush()?;
         shared.inner.view()?
     };
-    {
+    let old = {
         let mut current = shared.current.write().unwrap_or_else(PoisonError::into_inner);
         let Base { generations, undrained, .. } = &*current.base;
         let (generations, undrained) = (generations.clone(), undrained - 1);
-        current.base = Arc::new(Base { generations, undrained, inner });
-    }
+        std::mem::replace(&mut current.base, Arc::new(Base { generations, undrained, inner }))
+    };
+    // Not under the lock: it may be the last to hold a snapshot.
+    drop(old);
     let wal_sequence = lock(&shared.drainage).wal_sequences.pop_front().flatten();
     if let (Some(sequence), Some(folder)) = (wal_sequence, &shared.wal_folder) {
         wal::remove_upto(folder, sequence)?;
@@ -117,6 +132,7 @@ fn drain_one(shared: &Shared) -> Result<(), StorageError> {
 /// Writes a generation's rows, in order, and first of all the ranges that were deleted in it.
 fn hand_over(shared: &Shared, generation: &Arc<Generation>) -> Result<(), StorageError> {
     let mut batch = Batch::new();
+    batch.put(Space::Meta, UNDER_WAY, &[]);
     let ranges = generation.ranges(None, u64::MAX);
     for range in &ranges {
         batch.delete_range(range.space, &range.from, &range.until);
@@ -142,5 +158,6 @@ fn hand_over(shared: &Shared, generation: &Arc<Generation>) -> Result<(), Storag
             }
         }
     }
+    batch.delete(Space::Meta, UNDER_WAY);
     shared.inner.write(&batch, Durability::Unlogged)
 }

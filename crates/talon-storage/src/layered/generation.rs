@@ -53,6 +53,8 @@ pub(super) struct Generation {
     runs: Mutex<Runs>,
     /// How many keys have been sorted.
     sorted: AtomicUsize,
+    /// How much memory the runs take.
+    runs_bytes: AtomicUsize,
 }
 
 /// So many keys are sorted at once, beside the writer, that who wants to read in order need not wait for many.
@@ -68,6 +70,7 @@ impl Generation {
             ranges_count: AtomicUsize::new(0),
             runs: Mutex::default(),
             sorted: AtomicUsize::new(0),
+            runs_bytes: AtomicUsize::new(0),
         }
     }
 
@@ -138,7 +141,9 @@ impl Generation {
     pub fn runs(&self) -> Vec<Arc<Run>> {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         self.sorted.store(self.data.keys(), Ordering::Relaxed);
-        runs.all(&self.data)
+        let all = runs.all(&self.data);
+        self.runs_bytes.store(all.iter().map(|run| run.memory_bytes()).sum(), Ordering::Relaxed);
+        all
     }
 
     /// Whether enough keys have come since some were sorted last.
@@ -148,6 +153,6 @@ impl Generation {
 
     /// How much memory it takes, about.
     pub fn bytes(&self) -> usize {
-        self.data.bytes() + self.expiry.bytes() + self.meta.bytes()
+        self.data.bytes() + self.expiry.bytes() + self.meta.bytes() + self.runs_bytes.load(Ordering::Relaxed)
     }
 }

@@ -44,8 +44,13 @@ use crate::{Batch, Durability, Engine, RocksEngine, RocksSettings, Space, Storag
 /// The share of the layer's memory that a generation may take before it is sealed. While one is written to, another one and what of it is
 /// in the engine's memtable take as much each.
 const GENERATION_SHARE: f64 = 0.3;
+/// So many drained generations are kept for readers at most: each is looked into with every read that finds nothing above.
+const KEPT_MAX: usize = 4;
 /// A generation with so many deleted ranges is sealed, too: each is looked at with every read.
 const RANGES_MAX: usize = 32;
+/// How far, in thousandths of a generation, a writer may be ahead of a drain that has just begun; half of that when it has come half
+/// way, and so on.
+const AHEAD_PERMILLE: usize = 500;
 /// So long a writer rests at a time while the generation it fills gets ahead of the one that is being drained.
 const PACE: Duration = Duration::from_millis(1);
 /// So often at most for one batch.
@@ -145,7 +150,7 @@ impl LayeredEngine {
         // Generations reach the disk as a whole: RocksDB must not begin to flush by itself in the midst of one.
         let rocks = RocksSettings { memtable_bytes: 16 << 30, ..rocks.clone() };
         let inner = Arc::new(RocksEngine::open(folder, &rocks)?);
-        LayeredEngine::start(inner, settings, settings.logged.then(|| folder.join(WAL_FOLDER)))
+        LayeredEngine::start(inner, settings, folder, settings.logged.then(|| folder.join(WAL_FOLDER)))
     }
 
     /// Any engine with a layer above it, without a log.
@@ -153,14 +158,22 @@ impl LayeredEngine {
     /// # Errors
     /// If the engine below fails, or no thread can be started.
     pub fn over(inner: Arc<dyn Engine>, settings: LayerSettings) -> Result<LayeredEngine, StorageError> {
-        LayeredEngine::start(inner, settings, None)
+        LayeredEngine::start(inner, settings, Path::new(""), None)
     }
 
     fn start(
         inner: Arc<dyn Engine>,
         settings: LayerSettings,
+        folder: &Path,
         wal_folder: Option<PathBuf>,
     ) -> Result<LayeredEngine, StorageError> {
+        // Never without a log: then nobody could bring the rest.
+        if wal_folder.is_none() && inner.view()?.get(Space::Meta, drain::UNDER_WAY)?.is_some() {
+            return Err(StorageError::Damaged {
+                folder: folder.to_owned(),
+                reason: "it holds a part of what was to be there as a whole".into(),
+            });
+        }
         let base = Base { generations: vec![Arc::new(Generation::new())], undrained: 1, inner: inner.view()? };
         let shared = Arc::new(Shared {
             inner,
@@ -181,7 +194,7 @@ impl LayeredEngine {
             let draining = shared.clone();
             let started = std::thread::Builder::new().name("talon-drain".into()).spawn(move || drain::run(&draining));
             drainer = Some(started.map_err(|error| StorageError::Failed {
-                folder: PathBuf::new(),
+                folder: folder.to_owned(),
                 doing: "start a thread for",
                 reason: error.to_string(),
             })?);
@@ -197,6 +210,11 @@ impl LayeredEngine {
     pub fn memory_bytes(&self) -> usize {
         let base = self.shared.base();
         base.bytes(base.generations.len())
+    }
+
+    /// How many generations there are, above and below: reads may have to look into each.
+    pub fn generations(&self) -> usize {
+        self.shared.base().generations.len()
     }
 }
 
@@ -216,7 +234,9 @@ impl Shared {
         let wal = Wal::open(folder, |batch| {
             replayed = true;
             self.write(batch, None)
-        })?;
+        });
+        // What was carried out before the damage must not go down by itself.
+        let wal = wal.map_err(|fault| self.fail(fault))?;
         lock(&self.writer).wal = Some(wal);
         if replayed {
             self.flush()?;
@@ -231,7 +251,7 @@ impl Shared {
         self.check()?;
         self.make_room(writer)?;
         if let (Some(sync), Some(wal)) = (log, &mut writer.wal) {
-            wal.append(batch, sync)?;
+            wal.append(batch, sync).map_err(|fault| self.fail(fault))?;
         }
         self.live.list(&mut writer.live);
         let active = {
@@ -263,15 +283,16 @@ impl Shared {
         if base.undrained > 1 {
             for _ in 0..PACES_MAX {
                 // It may be half ahead at first, and not at all in the end.
-                if filled_permille <= 500 + self.drained_permille.load(Ordering::Relaxed) / 2 {
-                    return Ok(());
+                if filled_permille <= AHEAD_PERMILLE + self.drained_permille.load(Ordering::Relaxed) / 2 {
+                    break;
                 }
                 std::thread::sleep(PACE);
             }
             if !is_full {
                 return Ok(());
             }
-            self.wait_until_drained()?;
+            let sealed = lock(&self.drainage).sealed;
+            self.wait_until_drained(sealed)?;
         }
         if is_full {
             self.seal(writer)?;
@@ -281,7 +302,7 @@ impl Shared {
 
     /// Begins a new generation, and has the old one drained.
     fn seal(&self, writer: &mut Writer) -> Result<(), StorageError> {
-        let wal_sequence = writer.wal.as_mut().map(Wal::roll).transpose()?;
+        let wal_sequence = writer.wal.as_mut().map(Wal::roll).transpose().map_err(|fault| self.fail(fault))?;
         {
             let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
             let mut generations = vec![Arc::new(Generation::new())];
@@ -302,7 +323,9 @@ impl Shared {
     /// Gives up generations that are kept for readers only, oldest first, until the rest is within the bound.
     fn let_go(&self, base: &Base) {
         let mut kept = base.generations.len();
-        while kept > base.undrained && base.bytes(kept) > self.settings.memory_bytes_max {
+        while kept > base.undrained
+            && (kept > base.undrained + KEPT_MAX || base.bytes(kept) > self.settings.memory_bytes_max)
+        {
             kept -= 1;
         }
         if kept == base.generations.len() {
@@ -316,9 +339,20 @@ impl Shared {
             let old =
                 std::mem::replace(&mut current.base, Arc::new(Base { generations, undrained: base.undrained, inner }));
             drop(current);
-            // Giving back so much memory takes a while.
-            lock(&self.drainage).garbage.push(old);
+            if self.settings.threads {
+                // Giving back so much memory takes a while.
+                lock(&self.drainage).garbage.push(old);
+                self.drainage_changed.notify_all();
+            }
         }
+    }
+
+    /// Nothing more is written, neither to the log nor below: it is not known what would follow on what.
+    fn fail(&self, fault: StorageError) -> StorageError {
+        lock(&self.drainage).fault.get_or_insert_with(|| fault.clone());
+        self.failed.store(true, Ordering::Release);
+        self.drainage_changed.notify_all();
+        fault
     }
 
     fn check(&self) -> Result<(), StorageError> {
@@ -330,10 +364,10 @@ impl Shared {
         Ok(())
     }
 
-    /// Returns when no sealed generation waits.
-    fn wait_until_drained(&self) -> Result<(), StorageError> {
+    /// Returns when so many generations have been drained since the start.
+    fn wait_until_drained(&self, count: u64) -> Result<(), StorageError> {
         let mut drainage = lock(&self.drainage);
-        while drainage.fault.is_none() && drainage.waiting() > 0 {
+        while drainage.fault.is_none() && drainage.drained < count {
             drainage = self.drainage_changed.wait(drainage).unwrap_or_else(PoisonError::into_inner);
         }
         drainage.fault.clone().map_or(Ok(()), Err)
@@ -349,11 +383,7 @@ impl Shared {
             }
             lock(&self.drainage).sealed
         };
-        let mut drainage = lock(&self.drainage);
-        while drainage.fault.is_none() && drainage.drained < target {
-            drainage = self.drainage_changed.wait(drainage).unwrap_or_else(PoisonError::into_inner);
-        }
-        drainage.fault.clone().map_or(Ok(()), Err)
+        self.wait_until_drained(target)
     }
 }
 
@@ -377,8 +407,7 @@ impl Engine for LayeredEngine {
     }
 
     fn flush(&self) -> Result<(), StorageError> {
-        self.shared.flush()?;
-        self.shared.inner.flush()
+        self.shared.flush()
     }
 
     fn checkpoint(&self, folder: &Path) -> Result<(), StorageError> {
@@ -392,16 +421,19 @@ impl Engine for LayeredEngine {
     }
 
     fn disk_bytes_total(&self) -> Result<u64, StorageError> {
-        let wal = lock(&self.shared.writer).wal.as_ref().map_or(0, Wal::bytes);
-        Ok(self.shared.inner.disk_bytes_total()? + wal)
+        let wal_bytes = self.shared.wal_folder.as_deref().map_or(Ok(0), wal::disk_bytes)?;
+        Ok(self.shared.inner.disk_bytes_total()? + wal_bytes)
     }
 }
 
 impl Drop for LayeredEngine {
-    /// What is in memory goes to the engine below, as RocksDB does it with its memtables.
+    /// What is in memory goes to the engine below, so that the next start has no log to carry out. Where something else can bring it
+    /// again, it is let go: whoever drops the last view of a state that was replaced should not have to wait.
     fn drop(&mut self) {
-        // A fault has been told to those who wrote.
-        let _ = self.shared.flush();
+        if self.shared.wal_folder.is_some() {
+            // A fault has been told to those who wrote.
+            let _ = self.shared.flush();
+        }
         lock(&self.shared.drainage).stopping = true;
         self.shared.drainage_changed.notify_all();
         drop(self.drainer.take().map(JoinHandle::join));

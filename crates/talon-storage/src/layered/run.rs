@@ -27,6 +27,10 @@ impl Run {
         self.keys.len()
     }
 
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.len() + self.keys.len() * size_of::<RunKey>()
+    }
+
     pub fn key(&self, place: usize) -> &[u8] {
         let key = &self.keys[place];
         &self.bytes[key.start as usize..key.end as usize]

@@ -319,7 +319,11 @@ impl Shard {
                 later = its_sequence;
             } else {
                 self.arena.set(behind, Field::Older, next);
-                free = free.or(Some(older));
+                if free.is_none() {
+                    free = Some(older);
+                } else {
+                    self.forget_large(self.arena.version(older).large);
+                }
             }
             older = next;
         }

@@ -2,7 +2,7 @@
 //!
 //! One file belongs to one generation: when that is drained, the file goes. Layout of a file (integers little-endian): `TALONWAL`, `u32` version, `u64`
 //! number of the first batch; then records: `u32` length of the payload, `u32` CRC32C of all that follows, `u64`
-//! number of the batch, payload ([`Batch::encode`]). A length of 0 is the end: the file is longer than what is written in it.
+//! number of the batch, payload ([`Batch::encode`]). A length and a checksum of 0 are the end: the file is longer than what is written in it.
 //!
 //! A batch that was cut off by the end of the process or of the power is the end of the log: nobody was told that it is there.
 
@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 
 use crate::{Batch, StorageError};
@@ -44,8 +45,12 @@ impl Wal {
         folder: &Path,
         mut replay: impl FnMut(&Batch) -> Result<(), StorageError>,
     ) -> Result<Wal, StorageError> {
-        fs::create_dir_all(folder).map_err(|error| failed(folder, "create", &error))?;
-        let files = list(folder)?;
+        let create = || {
+            fs::create_dir_all(folder)?;
+            folder.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+        };
+        create().map_err(|error| failed(folder, "create", &error))?;
+        let files = without_stub(folder, list(folder)?)?;
         let mut number = None;
         for (place, sequence) in files.iter().enumerate() {
             let path = path(folder, *sequence);
@@ -92,7 +97,7 @@ impl Wal {
             let more = |bytes: u64| i64::try_from(bytes).map_err(io::Error::other);
             match fallocate(&self.file, FallocateFlags::empty(), more(self.room)?, more(room - self.room)?) {
                 Ok(()) => self.room = room,
-                Err(nix::errno::Errno::EOPNOTSUPP) => self.room = end,
+                Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINTR) => self.room = end,
                 Err(error) => return Err(error.into()),
             }
         }
@@ -129,6 +134,33 @@ pub(super) fn remove_upto(folder: &Path, sequence: u64) -> Result<(), StorageErr
         fs::remove_file(&path).map_err(|error| failed(&path, "remove", &error))?;
     }
     Ok(())
+}
+
+/// How many bytes all files take.
+pub(super) fn disk_bytes(folder: &Path) -> Result<u64, StorageError> {
+    let mut bytes = 0;
+    for sequence in list(folder)? {
+        match fs::metadata(path(folder, sequence)) {
+            Ok(metadata) => bytes += metadata.len(),
+            // It has been drained meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(folder, "measure", &error)),
+        }
+    }
+    Ok(bytes)
+}
+
+/// The files without the last one, if that was only being begun: no batch is in it, and the one before is the newest.
+fn without_stub(folder: &Path, mut files: Vec<u64>) -> Result<Vec<u64>, StorageError> {
+    if let Some(last) = files.last() {
+        let path = path(folder, *last);
+        let bytes = fs::metadata(&path).map_err(|error| failed(&path, "read", &error))?.len();
+        if bytes <= HEADER_BYTES as u64 {
+            fs::remove_file(&path).map_err(|error| failed(&path, "remove", &error))?;
+            files.pop();
+        }
+    }
+    Ok(files)
 }
 
 fn path(folder: &Path, sequence: u64) -> PathBuf {
@@ -179,14 +211,13 @@ fn read(
     let mut file = BufReader::with_capacity(1 << 20, file);
     let mut header = [0; HEADER_BYTES];
     if left < HEADER_BYTES as u64 {
-        return if is_newest { forget(path, expected) } else { Err(damaged("it has no header")) };
+        return Err(damaged("it has no header"));
     }
     file.read_exact(&mut header).map_err(io)?;
     left -= HEADER_BYTES as u64;
-    let is_bare = left == 0;
     let (magic, version, first) = (&header[..8], le_u32(&header[8..]), le_u64(&header[12..]));
     if magic != MAGIC {
-        return if is_newest && is_bare { forget(path, expected) } else { Err(damaged("it is no log of Talon's")) };
+        return Err(damaged("it is no log of Talon's"));
     }
     if version > VERSION {
         return Err(damaged(&format!("it has format version {version}; this build reads up to {VERSION}")));
@@ -227,12 +258,6 @@ fn read(
         end += RECORD_HEADER_BYTES as u64 + bytes;
     }
     Ok(Some(next))
-}
-
-/// The process ended while it was beginning this file: nothing is in it.
-fn forget(path: &Path, expected: Option<u64>) -> Result<Option<u64>, StorageError> {
-    fs::remove_file(path).map_err(|error| failed(path, "remove", &error))?;
-    Ok(expected)
 }
 
 fn le_u32(bytes: &[u8]) -> u32 {
