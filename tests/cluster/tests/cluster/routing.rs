@@ -245,3 +245,26 @@ fn overwrite(cluster: &Cluster, old: usize, mut value: u64) -> u64 {
     assert!(done, "nobody takes over");
     value
 }
+
+/// Right behind the write, when no status has been looked at since: what a stopped follower holds is not counted.
+#[test]
+fn wait_counts_only_who_holds_the_last_write() {
+    let _turn = alone();
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let mut client = cluster.connect_to_leader();
+    for number in 0..20 {
+        ask(&mut client, &format!("SET before:{number} v"));
+    }
+    assert_eq!(ask(&mut client, "WAIT 2 5000"), Value::Integer(2));
+    let follower = (leader + 1) % 3;
+    cluster.nodes[follower].process().expect("it runs").signal(SIGSTOP).expect("it can be stopped");
+    for number in 0..20 {
+        client.send(&words(&format!("SET behind:{number} v"))).expect("it is sent");
+        client.send(&words("WAIT 2 30")).expect("it is sent");
+        assert_eq!(client.receive().expect("an answer"), Value::Simple("OK".to_owned()));
+        assert_eq!(client.receive().expect("an answer"), Value::Integer(1), "after write {number}");
+    }
+    cluster.nodes[follower].process().expect("it runs").signal(SIGCONT).expect("it can go on");
+    assert_eq!(ask(&mut client, "WAIT 2 5000"), Value::Integer(2));
+}
