@@ -402,21 +402,19 @@ type WriteResult = openraft::raft::ClientWriteResult<TypeConfig>;
 mod tests {
     use super::*;
 
-    fn queue(sizes: &[usize]) -> Queue {
-        let mut queue = Queue::default();
+    type Waiting = Vec<oneshot::Receiver<Vec<Outcome>>>;
+
+    /// A queue, and those who wait for the answers.
+    fn queue(sizes: &[usize]) -> (Queue, Waiting) {
+        let (mut queue, mut waiting) = (Queue::default(), Vec::new());
         for size_bytes in sizes {
             let permits = Arc::new(Semaphore::new(1));
             let permit = permits.try_acquire_owned().unwrap();
-            let ticket = Ticket {
-                calls: Vec::new(),
-                done: oneshot::channel().0,
-                deadline_ms: 0,
-                size_bytes: *size_bytes,
-                permit,
-            };
-            queue.push_back(ticket);
+            let (done, outcomes) = oneshot::channel();
+            queue.push_back(Ticket { calls: Vec::new(), done, deadline_ms: 0, size_bytes: *size_bytes, permit });
+            waiting.push(outcomes);
         }
-        queue
+        (queue, waiting)
     }
 
     fn pack(queue: &mut Queue) -> Vec<usize> {
@@ -426,7 +424,7 @@ mod tests {
     #[test]
     fn an_entry_is_filled_up_to_its_bound() {
         let half = ENTRY_BYTES_MAX / 2;
-        let mut queue = queue(&[half, half, 1, 2]);
+        let (mut queue, _waiting) = queue(&[half, half, 1, 2]);
         assert!(queue.is_full());
         assert_eq!(pack(&mut queue), [half, half]);
         assert!(!queue.is_full());
@@ -437,10 +435,20 @@ mod tests {
     #[test]
     fn small_tickets_go_between_large_ones() {
         let large = ENTRY_BYTES_MAX + 1;
-        let mut queue = queue(&[large, large + 1, 1, large + 2, 2]);
+        let (mut queue, _waiting) = queue(&[large, large + 1, 1, large + 2, 2]);
         assert_eq!(pack(&mut queue), [large]);
         assert_eq!(pack(&mut queue), [1, 2]);
         assert_eq!(pack(&mut queue), [large + 1]);
         assert_eq!(pack(&mut queue), [large + 2]);
+    }
+
+    #[test]
+    fn what_was_given_up_is_not_carried_out_behind_what_came_later() {
+        let large = ENTRY_BYTES_MAX + 1;
+        let (mut queue, mut waiting) = queue(&[large, large + 1, 1]);
+        assert_eq!(pack(&mut queue), [large]);
+        waiting.remove(1);
+        assert_eq!(pack(&mut queue), [1]);
+        assert_eq!((queue.size_bytes, pack(&mut queue)), (0, vec![]));
     }
 }
