@@ -143,8 +143,7 @@ impl Database for Node {
             // Keys that had ended when it was asked for must not be in it.
             let next_ms = view.next_expiry_ms().map_err(|fault| Denied::Fault(fault.0))?;
             if next_ms.is_some_and(|next_ms| next_ms <= clock_ms) {
-                inner.proposer.submit(Vec::new(), deadline_ms).await;
-                wait_if_late(inner, deadline_ms)?;
+                tick(inner, clock_ms, deadline_ms).await?;
                 continue;
             }
             return Ok(view);
@@ -369,17 +368,23 @@ async fn read(
         match outcome {
             ReadOutcome::Replies(replies) => return Ok(replies),
             // The key has ended by this clock: an entry with it makes that so for everyone, for ever.
-            ReadOutcome::NeedsTick(_) => {
-                inner.proposer.submit(Vec::new(), deadline_ms).await;
-                wait_if_late(inner, deadline_ms)?;
+            ReadOutcome::NeedsTick(tick_ms) => {
+                tick(inner, tick_ms, deadline_ms).await?;
                 now = inner.time.read();
             }
         }
     }
 }
 
-fn wait_if_late(inner: &Inner, deadline_ms: u64) -> Result<(), Denied> {
-    if inner.time.monotonic_ms() >= deadline_ms { Err(Denied::NoLeader) } else { Ok(()) }
+/// Brings `T` to this clock value through the log. If that is refused (the node is ending, say), waits a moment: who asks again at once
+/// would ask for ever.
+async fn tick(inner: &Inner, tick_ms: u64, deadline_ms: u64) -> Result<(), Denied> {
+    inner.proposer.submit(Vec::new(), deadline_ms).await;
+    let view = inner.stores.view().map_err(|fault| Denied::Fault(fault.0))?;
+    if view.clock_ms() < tick_ms || inner.time.monotonic_ms() >= deadline_ms {
+        wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
+    }
+    Ok(())
 }
 
 /// The newest view, if this node may answer from it without being the leader.
