@@ -20,6 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::clock::{Clocks, SystemClocks};
 use crate::log::{DiskFiles, Files};
 
+/// So long a connection may be idle before the operating system asks whether the other side is still there.
+const KEEPALIVE: Duration = Duration::from_secs(15);
 /// After a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -71,6 +73,13 @@ pub trait Sockets: Send + Sync + 'static {
     fn listen(&self, address: SocketAddr) -> Eventually<'static, io::Result<Incoming>>;
 }
 
+/// A message goes out at once; the end of a machine that says nothing any more is found, also where nothing is sent.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
+    socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
 /// TCP, by the operating system.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemSockets;
@@ -79,7 +88,7 @@ impl Sockets for SystemSockets {
     fn connect(&self, host: String, port: u16) -> Eventually<'static, io::Result<Box<dyn Stream>>> {
         Box::pin(async move {
             let stream = TcpStream::connect((host, port)).await?;
-            stream.set_nodelay(true)?;
+            prepare(&stream)?;
             Ok(Box::new(stream) as Box<dyn Stream>)
         })
     }
@@ -90,7 +99,7 @@ impl Sockets for SystemSockets {
             let connections = stream::unfold(listener, |listener| async {
                 let accepted = listener.accept().await.map(|(stream, _)| {
                     // A connection that does not take it is broken, and whoever reads from it will see.
-                    let _ = stream.set_nodelay(true);
+                    let _ = prepare(&stream);
                     Box::new(stream) as Box<dyn Stream>
                 });
                 if accepted.is_err() {

@@ -6,19 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt;
 use openraft::async_runtime::WatchReceiver;
 use openraft::storage::RaftLogStorage;
 use openraft::{Config, RaftLogReader, SnapshotPolicy};
 use talon_core::Status;
 use talon_core::planted::{Bug, is_planted};
-use talon_proto::v1::raft_server::RaftServer;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
-use tonic::service::interceptor::InterceptedService;
 
 use crate::disk::DiskRoom;
-use crate::environment::{Environment, Sockets};
+use crate::environment::Environment;
 use crate::identity::{Home, HomeError, Identity};
 use crate::leadership::{Heard, Leadership};
 use crate::lease::LeaseGuard;
@@ -28,9 +25,9 @@ use crate::read_index::ReadIndex;
 use crate::settings::Settings;
 use crate::state::{Raft, StateMachine, Stores};
 use crate::timekeeper::Timekeeper;
-use crate::transport::{Cut, Gate, Link, MESSAGE_BYTES_MAX, Network, RaftService, Received};
+use crate::transport::{Gate, Link, MESSAGE_BYTES_MAX, Network, Received};
 use crate::types::NodeAddress;
-use crate::{disk, upkeep, watcher};
+use crate::{disk, transport, upkeep, watcher};
 
 /// How long a stream with unanswered requests may be silent, ms.
 const SILENCE_MS_MAX: u64 = 5_000;
@@ -292,7 +289,10 @@ impl Node {
             .map_err(|error| StartError::Raft(error.to_string()))?;
 
         let ending = CancellationToken::new();
-        listen(&settings, &*environment.sockets, &raft, &link, &watch_over, &stores, &ending).await?;
+        let address = settings.raft_listen;
+        transport::listen(address, &*environment.sockets, &raft, &link, watch_over.clone(), &stores, &ending)
+            .await
+            .map_err(|source| StartError::Listen { address, source })?;
 
         let (status_known, status) = watch::channel(Arc::new(watcher::first_status(&settings)));
         let (leadership_known, leadership) = watch::channel(Leadership::Nobody);
@@ -435,42 +435,6 @@ fn refuse_clock_jump(settings: &Settings, stores: &Stores, wall_ms: u64) -> Resu
 
 fn only_voter(settings: &Settings, stores: &Stores) -> Result<bool, StartError> {
     stores.voters().map(|voters| voters == [settings.node_id]).map_err(|fault| StartError::State(fault.0))
-}
-
-async fn listen(
-    settings: &Settings,
-    sockets: &dyn Sockets,
-    raft: &Raft,
-    link: &Arc<Link>,
-    watch_over: &Arc<WatchOver>,
-    stores: &Arc<Stores>,
-    ending: &CancellationToken,
-) -> Result<(), StartError> {
-    let address = settings.raft_listen;
-    let connections = sockets.listen(address).await.map_err(|source| StartError::Listen { address, source })?;
-    let service = RaftService::new(raft.clone(), link.clone(), watch_over.clone(), stores.clone(), ending.clone());
-    let service = RaftServer::new(service)
-        .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX);
-    // Before anything is decoded: a stranger must not make this node read a large message.
-    let admitting = link.clone();
-    let service = InterceptedService::new(service, move |request: tonic::Request<()>| {
-        admitting.admit(request.metadata()).map(|_| request)
-    });
-    let ended = ending.clone();
-    tokio::spawn(async move {
-        let server = tonic::transport::Server::builder()
-            .initial_stream_window_size(8 << 20)
-            .initial_connection_window_size(8 << 20)
-            .http2_keepalive_interval(Some(Duration::from_secs(5)))
-            .add_service(service);
-        let cutting = ended.clone();
-        let incoming = connections.map(move |stream| stream.map(|stream| Cut::new(stream, &cutting)));
-        if let Err(error) = server.serve_with_incoming_shutdown(incoming, ended.cancelled_owned()).await {
-            tracing::error!(%error, "the raft listener ended");
-        }
-    });
-    Ok(())
 }
 
 /// The first start: the node with the lowest number forms the cluster, once all the others have said that they belong to none. The others

@@ -3,8 +3,9 @@
 
 mod support;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use support::{Door, Wire};
@@ -27,12 +28,23 @@ impl Drop for Judge {
 
 impl Judge {
     async fn start(options: &[&str]) -> Option<Judge> {
-        // The port is free at this moment; whoever takes it in between fails the test, not silently.
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        // An address of its own: nobody else in this program is given its port before the judge takes it.
+        static JUDGES: AtomicU8 = AtomicU8::new(0);
+        let host = Ipv4Addr::new(127, 0, 77, JUDGES.fetch_add(1, Ordering::Relaxed) + 1);
+        let listener = TcpListener::bind((host, 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         drop(listener);
         let process = Command::new("redis-server")
-            .args(["--port", &address.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--databases", "1"])
+            .args([
+                "--port",
+                &address.port().to_string(),
+                "--bind",
+                &host.to_string(),
+                "--save",
+                "",
+                "--databases",
+                "1",
+            ])
             .args(["--proto-max-bulk-len", "16777216", "--dir"])
             .arg(std::env::temp_dir())
             .args(options)

@@ -323,7 +323,10 @@ impl Cluster {
         let mut roles = Vec::new();
         let in_time = wait_until(START_TIMEOUT, || {
             for node in &mut self.nodes {
-                assert!(node.process.is_none() || node.is_running(), "node {} ended by itself", node.id);
+                let id = node.id;
+                if let Some(process) = &mut node.process {
+                    assert!(process.is_running(), "node {id} ended by itself: {}", process.last_lines());
+                }
             }
             roles = self.nodes.iter().filter(|node| node.process.is_some()).map(Node::role).collect();
             roles.iter().all(Option::is_some) && leaders(&roles) == 1

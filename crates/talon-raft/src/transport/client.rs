@@ -1,8 +1,10 @@
 //! The asking side: openraft's network, one peer at a time.
+//!
+//! Entries and heartbeats go over a connection each of their own (`leading.rs`), all else over gRPC.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
@@ -13,23 +15,23 @@ use openraft::network::{
     Backoff, NetBackoff, NetSnapshot, NetStreamAppend, NetTransferLeader, NetVote, RPCOption, RaftNetworkFactory,
 };
 use openraft::raft::{
-    AppendEntriesRequest, SnapshotResponse, StreamAppendError, StreamAppendResult, TransferLeaderRequest,
-    TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, SnapshotResponse, StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse,
+    VoteRequest, VoteResponse,
 };
 use talon_proto::v1;
 use talon_proto::v1::raft_client::RaftClient;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use super::convert::{entry_to_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
+use super::convert::{log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
+use super::leading::Leading;
 use super::{Link, MESSAGE_BYTES_MAX, marks};
 use crate::checkpoint::{Checkpoint, Pieces};
 use crate::environment::{Sockets, Workers};
-use crate::lease::Sent;
 use crate::types::{DecodeError, LogId, NodeAddress, TypeConfig, Vote};
 
 /// How long a connection attempt may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
 /// How long a replication stream that could not be opened waits before it says so. openraft's own backoff begins with the first request
 /// of a stream, and one that is never opened has none: it would be tried again at once, for ever.
 const REOPEN_AFTER: Duration = Duration::from_millis(100);
@@ -38,8 +40,8 @@ const WINDOW_BYTES: u32 = 8 << 20;
 /// How long a peer may take over one piece of a checkpoint, or over installing it.
 const CHECKPOINT_SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// What a connection is for: a large transfer must not hold up heartbeats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// What a peer is asked for: a large transfer must hold up neither heartbeats nor votes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Replication,
     Heartbeat,
@@ -51,7 +53,8 @@ enum Purpose {
 pub struct Network {
     link: Arc<Link>,
     sockets: Arc<dyn Sockets>,
-    channels: Arc<Mutex<BTreeMap<(String, Purpose), Channel>>>,
+    /// By address, and whether they are for checkpoints.
+    channels: Arc<Mutex<BTreeMap<(String, bool), Channel>>>,
 }
 
 impl Network {
@@ -63,13 +66,15 @@ impl Network {
     fn peer(&self, id: u64, node: &NodeAddress, purpose: Purpose) -> Peer {
         let address = format!("http://{}:{}", node.host, node.raft_port);
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        let channel = match channels.get(&(address.clone(), purpose)) {
+        let key = (address, purpose == Purpose::Checkpoint);
+        let channel = match channels.get(&key) {
             Some(channel) => Ok(channel.clone()),
-            None => self.connect(&address, node).inspect(|channel| {
-                channels.insert((address.clone(), purpose), channel.clone());
+            None => self.connect(&key.0, node).inspect(|channel| {
+                channels.insert(key, channel.clone());
             }),
         };
-        Peer { id, purpose, link: self.link.clone(), channel }
+        let leading = Leading::new(id, node.clone(), self.link.clone(), self.sockets.clone());
+        Peer { id, purpose, link: self.link.clone(), channel, leading: Mutex::new(leading) }
     }
 
     /// A peer refused this node: said once.
@@ -129,10 +134,13 @@ pub struct Peer {
     id: u64,
     purpose: Purpose,
     link: Arc<Link>,
+    /// For gRPC.
     channel: Result<Channel, String>,
+    /// For entries, or for heartbeats. (Never contended: openraft wants something that threads may share.)
+    leading: Mutex<Leading>,
 }
 
-type Error = RPCError<TypeConfig>;
+pub(super) type Error = RPCError<TypeConfig>;
 
 impl Peer {
     fn client(&self) -> Result<RaftClient<Channel>, Error> {
@@ -194,11 +202,11 @@ fn failed(status: &Status) -> Error {
     }
 }
 
-fn network(why: String) -> Error {
+pub(super) fn network(why: String) -> Error {
     Error::Network(NetworkError::from_string(why))
 }
 
-fn undecodable(error: DecodeError) -> Error {
+pub(super) fn undecodable(error: DecodeError) -> Error {
     network(format!("the answer makes no sense: {error}"))
 }
 
@@ -243,26 +251,11 @@ impl NetTransferLeader<TypeConfig> for Peer {
     }
 }
 
-/// A request under way, and as leader of which term it was sent.
-struct UnderWay {
-    term: u64,
-    sent: Sent,
-}
-
-#[derive(Clone, Default)]
-struct InFlight(Arc<Mutex<VecDeque<UnderWay>>>);
-
-impl InFlight {
-    fn queue(&self) -> MutexGuard<'_, VecDeque<UnderWay>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl NetStreamAppend<TypeConfig> for Peer {
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
-        option: RPCOption,
+        _option: RPCOption,
     ) -> std::pin::Pin<
         Box<
             dyn Future<Output = Result<BoxStream<'s, Result<StreamAppendResult<TypeConfig>, Error>>, Error>>
@@ -274,87 +267,20 @@ impl NetStreamAppend<TypeConfig> for Peer {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
     {
         Box::pin(async move {
-            let in_flight = InFlight::default();
-            let link = self.link.clone();
-            let sending = in_flight.clone();
             // A heartbeat has no entries either, and goes at once.
-            let input = match self.purpose {
-                Purpose::Replication => marks::with_entries(input).left_stream(),
-                Purpose::Heartbeat | Purpose::Checkpoint => input.right_stream(),
+            let (requests, reopen_after) = match self.purpose {
+                Purpose::Replication => (marks::with_entries(input).boxed(), REOPEN_AFTER),
+                Purpose::Heartbeat | Purpose::Checkpoint => (input.boxed(), Duration::ZERO),
             };
-            let outgoing = input.fuse().map(move |request| {
-                let now = link.time.read();
-                let sent = link.lease.sending(now.monotonic_ms);
-                sending.queue().push_back(UnderWay { term: request.vote.leader_id.term, sent });
-                v1::AppendRequest {
-                    vote: Some(vote_to_wire(&request.vote)),
-                    previous: request.prev_log_id.as_ref().map(log_id_to_wire),
-                    committed: request.leader_commit.as_ref().map(log_id_to_wire),
-                    entries: request.entries.iter().map(entry_to_wire).collect(),
-                    wall_ms: now.wall_ms,
+            let leading = self.leading.get_mut().unwrap_or_else(PoisonError::into_inner);
+            match leading.exchange(requests).await {
+                Ok(replies) => Ok(replies.boxed()),
+                Err(error) => {
+                    tokio::time::sleep(reopen_after).await;
+                    Err(error)
                 }
-            });
-            let mut client = self.client()?;
-            let opening = client.append(self.link.request(self.id, outgoing));
-            let opened = self.unary(CONNECT_TIMEOUT.max(option.hard_ttl()), opening).await;
-            self.link.reached(self.id, opened.as_ref().map(drop));
-            if opened.is_err() && self.purpose == Purpose::Replication {
-                tokio::time::sleep(REOPEN_AFTER).await;
             }
-            let replies = opened?;
-            let state = (replies, in_flight, self.link.clone(), self.id);
-            let replies = futures::stream::try_unfold(Some(state), |state| async {
-                let Some((mut replies, in_flight, link, id)) = state else { return Ok(None) };
-                let Some(reply) = next_reply(&mut replies, &in_flight, &link, id).await? else { return Ok(None) };
-                // After a conflict or a higher vote the stream is over.
-                let state = reply.is_ok().then_some((replies, in_flight, link, id));
-                Ok(Some((reply, state)))
-            });
-            Ok(replies.fuse().boxed())
         })
-    }
-}
-
-/// Waits for the next reply: as long as it takes while nothing is under way, but not longer than the link's bound for silence
-/// while something is.
-async fn next_reply(
-    replies: &mut tonic::Streaming<v1::AppendReply>,
-    in_flight: &InFlight,
-    link: &Link,
-    id: u64,
-) -> Result<Option<StreamAppendResult<TypeConfig>>, Error> {
-    let silence_max = Duration::from_millis(link.silence_ms_max);
-    let message = loop {
-        match tokio::time::timeout(silence_max, replies.message()).await {
-            Ok(message) => break message.map_err(|status| failed(&status))?,
-            Err(_) => {
-                let now_ms = link.time.monotonic_ms();
-                let oldest_ms = in_flight.queue().front().map(|under_way| under_way.sent.at_ms);
-                if oldest_ms.is_some_and(|sent_ms| now_ms.saturating_sub(sent_ms) >= link.silence_ms_max) {
-                    return Err(network(format!("node {id} has been silent for {silence_max:?}")));
-                }
-            }
-        }
-    };
-    // The other side ended the stream: openraft opens another one.
-    let Some(reply) = message else { return Ok(None) };
-    let under_way = in_flight.queue().pop_front();
-    let UnderWay { term, sent } = under_way.ok_or_else(|| network(format!("node {id} answered what was not asked")))?;
-    link.time.hear(id, reply.wall_ms);
-    match reply.result {
-        Some(v1::append_reply::Result::Matched(matched)) => {
-            link.lease.acknowledged(id, term, sent);
-            Ok(Some(Ok(matched.log_id.map(log_id_from_wire))))
-        }
-        Some(v1::append_reply::Result::Conflict(conflict)) => {
-            link.lease.acknowledged(id, term, sent);
-            Ok(Some(Err(StreamAppendError::Conflict(log_id_from_wire(conflict)))))
-        }
-        Some(v1::append_reply::Result::HigherVote(vote)) => {
-            let vote: Vote = vote_from_wire(Some(vote)).map_err(undecodable)?;
-            Ok(Some(Err(StreamAppendError::HigherVote(vote))))
-        }
-        None => Err(network(format!("node {id} sent an empty answer"))),
     }
 }
 

@@ -1,11 +1,9 @@
 //! The answering side: checks who asks, keeps the clocks, and hands everything to openraft.
 
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use futures::{Stream, StreamExt};
 use openraft::async_runtime::WatchReceiver;
-use openraft::raft::{AppendEntriesRequest, StreamAppendError, TransferLeaderRequest, VoteRequest};
+use openraft::raft::{TransferLeaderRequest, VoteRequest};
 use openraft::storage::Snapshot;
 use talon_proto::v1;
 use talon_proto::v1::checkpoint_chunk::Part;
@@ -13,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Link;
-use super::convert::{entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
+use super::convert::{log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 use crate::checkpoint::Incoming;
 use crate::disk::DiskRoom;
 use crate::state::{Raft, Stores};
-use crate::types::{DecodeError, Payload, TypeConfig, Vote};
+use crate::types::{DecodeError, Vote};
 
 /// What the node wants to know of, and decide about, what arrives.
 pub trait Gate: Send + Sync + 'static {
@@ -134,15 +132,6 @@ impl RaftService {
     }
 }
 
-fn append_from_wire(message: v1::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, DecodeError> {
-    Ok(AppendEntriesRequest {
-        vote: vote_from_wire(message.vote)?,
-        prev_log_id: message.previous.map(log_id_from_wire),
-        leader_commit: message.committed.map(log_id_from_wire),
-        entries: message.entries.into_iter().map(entry_from_wire).collect::<Result<_, _>>()?,
-    })
-}
-
 #[tonic::async_trait]
 impl v1::raft_server::Raft for RaftService {
     async fn hello(&self, request: Request<v1::HelloRequest>) -> Result<Response<v1::HelloReply>, Status> {
@@ -159,59 +148,6 @@ impl v1::raft_server::Raft for RaftService {
             disk_free_bytes: disk.free_bytes().unwrap_or(u64::MAX),
             disk_reserve_bytes: disk.reserve_bytes(),
         }))
-    }
-
-    type AppendStream = Pin<Box<dyn Stream<Item = Result<v1::AppendReply, Status>> + Send>>;
-
-    async fn append(
-        &self,
-        request: Request<Streaming<v1::AppendRequest>>,
-    ) -> Result<Response<Self::AppendStream>, Status> {
-        let from = self.admit(&request)?;
-        // What the leader had committed, by request: it counts once the request is accepted.
-        let asked: Arc<Mutex<std::collections::VecDeque<Option<u64>>>> = Arc::default();
-        let (link, asking, taking) = (self.link.clone(), asked.clone(), self.gate.clone());
-        // A message that cannot be read ends the stream: nothing behind it may be taken.
-        let requests = request.into_inner().scan((), move |(), message| {
-            let request = message.map_err(|status| status.to_string()).and_then(|message| {
-                link.time.hear(from, message.wall_ms);
-                append_from_wire(message).map_err(|error| error.to_string())
-            });
-            // What is not taken is not acknowledged either: the leader tries again. It is heard all the same. A new leader's first entry
-            // is always taken: without it, nobody could lead and answer reads.
-            let has_calls = |request: &AppendEntriesRequest<TypeConfig>| {
-                request.entries.iter().any(|entry| matches!(entry.payload, Payload::Normal(_)))
-            };
-            let request = match request {
-                Ok(request) if has_calls(&request) && !taking.takes_entries() => Err("the disk is full".to_owned()),
-                request => request,
-            };
-            let request = request.inspect_err(|why| tracing::debug!(from, why, "an append stream ended")).ok();
-            if let Some(request) = &request {
-                let committed = request.leader_commit.map(|log_id| log_id.index);
-                asking.lock().unwrap_or_else(PoisonError::into_inner).push_back(committed);
-            }
-            std::future::ready(request)
-        });
-        let (link, gate) = (self.link.clone(), self.gate.clone());
-        let replies = self.raft.stream_append(requests).map(move |result| {
-            use v1::append_reply::Result as Reply;
-            let committed_index = asked.lock().unwrap_or_else(PoisonError::into_inner).pop_front().flatten();
-            let reply = match result.map_err(stopped)? {
-                Ok(matched) => {
-                    gate.heard(Received { committed_index });
-                    Reply::Matched(v1::Matched { log_id: matched.as_ref().map(log_id_to_wire) })
-                }
-                Err(StreamAppendError::Conflict(conflict)) => {
-                    gate.heard(Received { committed_index });
-                    Reply::Conflict(log_id_to_wire(&conflict))
-                }
-                Err(StreamAppendError::HigherVote(vote)) => Reply::HigherVote(vote_to_wire(&vote)),
-            };
-            Ok(v1::AppendReply { result: Some(reply), wall_ms: link.time.wall_ms() })
-        });
-        let replies = replies.take_until(self.ending.clone().cancelled_owned());
-        Ok(Response::new(Box::pin(replies)))
     }
 
     async fn vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteReply>, Status> {
