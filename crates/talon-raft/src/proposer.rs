@@ -1,7 +1,7 @@
 //! The one who proposes: folds what all connections have handed in into log entries, stamps them, and keeps several in flight.
 //!
-//! A rule like Nagle's: with nothing under way, whatever waits is packed, at once or with those that are about to come back
-//! (`gathering.rs`); else it waits until that is done, or until it fills an entry.
+//! A rule like Nagle's: with nothing under way, whatever waits is packed, at once or with those that are about to come back; a second
+//! entry goes beside it for the other half of many clients (`gathering.rs`), and more only if they are full.
 //!
 //! A ticket that raft did not append is held and proposed again; one that was appended is never proposed again, whatever becomes of it.
 
@@ -35,12 +35,14 @@ const ENTRY_BYTES_MAX: usize = 512 << 10;
 const FULL_CALLS: usize = ENTRY_CALLS_MAX / 2;
 /// The same in bytes.
 const FULL_BYTES: usize = ENTRY_BYTES_MAX / 2;
-/// How many entries are under way at most; all but the first were full, or went between large ones.
-///
-/// An entry costs three nodes about a millisecond of CPU, whatever is in it: syncs, messages, threads that wake each other. With sixteen
-/// small ones under way, 50 clients without pipelines filled entries of a few calls each, and a SET cost 94 µs; with one it costs 60,
-/// and with `gathering.rs` 44, and the clients wait less, too. Two small ones were never better than one.
+/// How many entries are under way at most; all but [`SMALL_IN_FLIGHT_MAX`] were full, or went between large ones.
 const IN_FLIGHT_MAX: usize = 16;
+/// How many entries are under way when one that is not full may still be the next.
+///
+/// An entry costs three nodes more than half a millisecond of CPU, whatever is in it: syncs, messages, threads that wake each other. With
+/// sixteen small ones under way, 50 clients without pipelines filled entries of a few calls each, and a SET cost twice as much as
+/// with one. With one, the nodes had nothing to do a third of the time; with three nothing more was won.
+const SMALL_IN_FLIGHT_MAX: usize = 2;
 /// With so many bytes under way no other entry follows: whoever comes meanwhile would wait for all of them, one behind the other.
 const IN_FLIGHT_BYTES_MAX: usize = 4 << 20;
 /// How many bytes of calls wait or are under way at most; beyond that, whoever asks waits.
@@ -57,8 +59,38 @@ pub struct Proposer {
     permits: Arc<Semaphore>,
     paused: AtomicBool,
     in_flight: AtomicUsize,
+    clients: Clients,
     time: Arc<Timekeeper>,
     pending: Arc<Pending>,
+}
+
+/// How many have handed calls in and have no answer yet.
+#[derive(Default)]
+struct Clients {
+    now: AtomicUsize,
+    /// The most since this was last asked.
+    peak: AtomicUsize,
+}
+
+/// One of them.
+struct Client<'a>(&'a Clients);
+
+impl Clients {
+    fn enter(&self) -> Client<'_> {
+        let now = self.now.fetch_add(1, Ordering::Relaxed) + 1;
+        self.peak.fetch_max(now, Ordering::Relaxed);
+        Client(self)
+    }
+
+    fn take_peak(&self) -> usize {
+        self.peak.swap(self.now.load(Ordering::Relaxed), Ordering::Relaxed)
+    }
+}
+
+impl Drop for Client<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -175,6 +207,7 @@ impl Proposer {
             permits: Arc::new(Semaphore::new(QUEUED_BYTES_MAX / PERMIT_BYTES)),
             paused: AtomicBool::new(false),
             in_flight: AtomicUsize::new(0),
+            clients: Clients::default(),
             time,
             pending,
         }
@@ -198,6 +231,7 @@ impl Proposer {
             return deny(Denied::Busy);
         };
         let (done, outcomes) = oneshot::channel();
+        let _client = self.clients.enter();
         let wakes = {
             let mut queue = self.queue();
             if queue.closed {
@@ -250,31 +284,33 @@ impl Proposer {
         let mut refused = false;
         let mut gathering = Gathering::default();
         let mut in_flight_bytes = 0;
+        // How many pipelines are under way.
+        let mut under_way = 0;
         loop {
             let now = *leadership.borrow_and_update();
             let may_act = !std::mem::take(&mut refused) && !self.paused.load(Ordering::Acquire);
             if !may_act || !matches!(now, Leadership::Leading { .. }) {
-                // Else a wait that is over would end the sleep below at once, again and again.
+                // Else a wait that is over, and those who are there, would end the sleep below at once, again and again.
                 gathering.give_up();
             }
             if may_act {
                 match now {
                     Leadership::Leading { .. } => {
                         while in_flight.len() < IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX {
-                            let waiting = || self.queue().tickets.len();
-                            let goes = in_flight.is_empty() && gathering.is_over(waiting(), Instant::now());
+                            let waiting = self.queue().tickets.len();
+                            let goes = in_flight.len() < SMALL_IN_FLIGHT_MAX
+                                && gathering.is_over(waiting, under_way, Instant::now());
                             let Some(tickets) = self.pack(goes) else { break };
-                            gathering.proposed(tickets.len());
+                            gathering.proposed(self.clients.take_peak());
                             let size_bytes = tickets.iter().map(|ticket| ticket.size_bytes).sum::<usize>();
-                            let seed = seeds.draw();
+                            let (seed, pipelines) = (seeds.draw(), tickets.len());
+                            let Some(result) = self.propose(&raft, seed, tickets).await else {
+                                gathering.give_up();
+                                break;
+                            };
                             in_flight_bytes += size_bytes;
-                            match self.propose(&raft, seed, tickets).await {
-                                Some(result) => in_flight.push(async move { (seed, size_bytes, result.await) }),
-                                None => {
-                                    in_flight_bytes -= size_bytes;
-                                    break;
-                                }
-                            }
+                            under_way += pipelines;
+                            in_flight.push(async move { (seed, size_bytes, pipelines, result.await) });
                         }
                     }
                     Leadership::Following { .. } => {
@@ -292,20 +328,21 @@ impl Proposer {
             }
             self.expire(if matches!(now, Leadership::Leading { .. }) { &Denied::Busy } else { &Denied::NoLeader });
             self.in_flight.store(in_flight.len(), Ordering::Release);
-            let wait = gathering.wait().filter(|_| in_flight.is_empty());
             let held = {
                 let mut queue = self.queue();
-                queue.wanted = wait.map_or(0, |(wanted, _)| wanted);
-                if wait.is_some_and(|(wanted, _)| queue.tickets.len() >= wanted) {
+                let has_room = in_flight.len() < SMALL_IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX;
+                queue.wanted = gathering.wanted(under_way).filter(|_| has_room).unwrap_or(usize::MAX);
+                if queue.tickets.len() >= queue.wanted {
                     // They have come while nobody looked.
                     self.wake.notify_one();
                 }
                 !queue.tickets.is_empty()
             };
-            let until = wait.map(|(_, until)| until).filter(|_| held);
+            let until = gathering.until().filter(|_| held && in_flight.is_empty());
             tokio::select! {
-                Some((seed, size_bytes, result)) = in_flight.next(), if !in_flight.is_empty() => {
+                Some((seed, size_bytes, pipelines, result)) = in_flight.next(), if !in_flight.is_empty() => {
                     in_flight_bytes -= size_bytes;
+                    under_way -= pipelines;
                     refused = self.settle(seed, result);
                 }
                 () = self.wake.notified() => {}

@@ -10,10 +10,13 @@ mod wiring;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use tokio::runtime::Builder;
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
 
 use crate::settings::{ServerCommand, SettingsError, load, unknown_variables};
 use crate::telemetry;
@@ -66,12 +69,43 @@ pub fn run(command: &ServerCommand, matches: &ArgMatches) -> Result<ExitCode, Se
         .thread_name("talon")
         .build()
         .map_err(|error| ServerError::System("threads".into(), error))?;
-    let outcome = runtime.block_on(wiring::run(resolved, command.accept_clock_jump));
+    let raft = RaftThread::start()?;
+    let outcome = runtime.block_on(wiring::run(resolved, command.accept_clock_jump, raft.runtime.handle()));
     runtime.shutdown_timeout(END_TIMEOUT);
+    raft.end();
     if let Err(error) = &outcome {
         end_at_once(error);
     }
     outcome
+}
+
+/// The thread on which raft runs, and nothing else: its tasks wake each other many times an entry, which costs little on one thread and
+/// much across several, and no client's work keeps a heartbeat waiting.
+struct RaftThread {
+    runtime: Arc<Runtime>,
+    end: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+impl RaftThread {
+    fn start() -> Result<RaftThread, ServerError> {
+        let failed = |error| ServerError::System("threads".into(), error);
+        let runtime = Builder::new_current_thread().enable_all().thread_name("talon-raft").build().map_err(failed)?;
+        let (runtime, end) = (Arc::new(runtime), CancellationToken::new());
+        let (running, ended) = (runtime.clone(), end.clone());
+        let run = move || running.block_on(ended.cancelled());
+        let thread = std::thread::Builder::new().name("talon-raft".into()).spawn(run).map_err(failed)?;
+        Ok(RaftThread { runtime, end, thread })
+    }
+
+    fn end(self) {
+        self.end.cancel();
+        if self.thread.join().is_ok()
+            && let Some(runtime) = Arc::into_inner(self.runtime)
+        {
+            runtime.shutdown_timeout(END_TIMEOUT);
+        }
+    }
 }
 
 /// Ends the process without the destructors of what is global: threads may still be at work in the storage (a state hash, a wide

@@ -8,6 +8,7 @@ use std::time::Duration;
 use talon_core::{Administer, Database, Role};
 use talon_raft::{Node, NodeAddress};
 use talon_server::{grpc, resp};
+use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -27,14 +28,15 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the front doors may take to answer what is in flight, and raft to end, each.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Runs a node until a signal comes, or it fails.
-pub(super) async fn run(resolved: Resolved, accept_clock_jump: bool) -> Result<ExitCode, ServerError> {
+/// Runs a node until a signal comes, or it fails; its raft on a runtime of its own.
+pub(super) async fn run(resolved: Resolved, accept_clock_jump: bool, raft: &Handle) -> Result<ExitCode, ServerError> {
     let mut end_wish = EndWish::listen().map_err(|error| ServerError::System("signals".into(), error))?;
     let (host, ports) = (resolved.listen, resolved.ports);
     let resp_door = Door::take("resp_port", host, ports.resp)?;
     let grpc_door = Door::take("grpc_port", host, ports.grpc)?;
     let http_door = Door::take("http_port", host, ports.http)?;
-    let node = Node::start(raft_settings(&resolved, accept_clock_jump)).await?;
+    let starting = raft.spawn(Node::start(raft_settings(&resolved, accept_clock_jump)));
+    let node = starting.await.map_err(|panic| ServerError::Fault(format!("the node did not start: {panic}")))??;
     tracing::info!(
         node = resolved.settings.node_id,
         version = env!("CARGO_PKG_VERSION"),
