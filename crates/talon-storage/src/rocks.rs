@@ -13,8 +13,9 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, DB, DBCompressionType, DBRawIterator, DataBlockIndexType, ErrorKind,
-    FlushOptions, LogLevel, Options, Range, ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamily, DB, DBCompressionType, DBRawIterator,
+    DataBlockIndexType, ErrorKind, FlushOptions, LogLevel, Options, Range, ReadOptions, SnapshotWithThreadMode,
+    WriteBatch, WriteOptions,
 };
 
 use crate::{Batch, Durability, Engine, Operation, Rows, Space, StorageError, View};
@@ -26,6 +27,8 @@ const LOG_FILE_BYTES_MAX: usize = 4 << 20;
 const LOG_FILES_MAX: usize = 2;
 /// Bits a key in the bloom filters: about 1 % of the look-ups for missing keys touch a data block.
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// The parts of indexes and filters.
+const METADATA_BLOCK_BYTES: usize = 4 << 10;
 /// RocksDB's own number of levels.
 const LEVELS: usize = 7;
 
@@ -157,8 +160,13 @@ fn family_options(settings: &RocksSettings, cache: &Cache) -> Options {
     table.set_block_cache(cache);
     table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
     table.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
-    // Index and filter blocks count against the cache's budget, so memory stays bounded whatever the data size.
+    // Index and filter blocks count against the cache's budget, so memory stays bounded whatever the data size. In parts: the filter of a
+    // file of small rows is megabytes, more than one shard of the cache holds, and was then read from the file at every look-up.
     table.set_cache_index_and_filter_blocks(true);
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_metadata_block_size(METADATA_BLOCK_BYTES);
+    table.set_pin_top_level_index_and_filter(true);
     table.set_pin_l0_filter_and_index_blocks_in_cache(true);
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
