@@ -194,14 +194,17 @@ impl Shard {
         self.slots.find(Slot::spread(hash), is_it).map(|slot| slot.key)
     }
 
-    /// Reads a byte of what may be the row with this hash, and does nothing with it: the processor need not wait for it. Whether
-    /// there may be one.
-    fn touch(&self, hash: u32) -> bool {
-        let slot = self.slots.find(Slot::spread(hash), |slot| slot.hash == hash);
-        if let Some(slot) = slot {
-            std::hint::black_box(self.arena.at(slot.key).first());
-        }
-        slot.is_some()
+    /// Reads a byte of what may be the row with this hash, and does nothing with it: the processor need not wait for it. The key's
+    /// place, if there may be one.
+    fn touch(&self, hash: u32) -> Option<u32> {
+        let key = self.slots.find(Slot::spread(hash), |slot| slot.hash == hash)?.key;
+        std::hint::black_box(self.arena.at(key).first());
+        Some(key)
+    }
+
+    /// The same for the newest version of a key that was touched a moment ago.
+    fn touch_newest(&self, key: u32) {
+        std::hint::black_box(self.arena.at(self.arena.newest(key)).first());
     }
 
     /// The newest version that was written at `at` or before.
@@ -392,9 +395,11 @@ impl Table {
             let mut more = 0;
             for writes in writes.chunks(TOUCHED_ROWS) {
                 if writes.len() > 1 {
-                    for write in writes {
-                        shard.touch(place(write.hash).1);
+                    let mut touched = [None; TOUCHED_ROWS];
+                    for (write, touched) in writes.iter().zip(&mut touched) {
+                        *touched = shard.touch(place(write.hash).1);
                     }
+                    touched.into_iter().flatten().for_each(|key| shard.touch_newest(key));
                 }
                 for Write { hash, key, value, sequence } in writes {
                     more += shard.write(place(*hash).1, key, *value, *sequence, seen);
@@ -413,18 +418,20 @@ impl Table {
     /// which nothing is known here.
     pub fn touch(&self, hashes: &mut Vec<u64>) {
         hashes.sort_unstable_by_key(|hash| place(*hash).0);
-        let mut locked: Option<(usize, RwLockReadGuard<'_, Shard>)> = None;
-        hashes.retain(|hash| {
-            let (number, hash) = place(*hash);
-            let (_, shard) = match locked.take() {
-                Some(locked_before) if locked_before.0 == number => locked.insert(locked_before),
-                before => {
-                    drop(before);
-                    locked.insert((number, self.read(number)))
-                }
-            };
-            !shard.touch(hash)
-        });
+        let mut rows = Vec::with_capacity(hashes.len());
+        for hashes in hashes.chunk_by(|one, other| place(*one).0 == place(*other).0) {
+            let (number, _) = place(hashes[0]);
+            let shard = self.read(number);
+            let touched = hashes.iter().map(|hash| shard.touch(place(*hash).1));
+            rows.extend(touched.map(|key| key.map(|key| RowId { shard: number as u32, key })));
+        }
+        let mut touched = rows.iter();
+        hashes.retain(|_| touched.next().is_some_and(Option::is_none));
+        let rows: Vec<RowId> = rows.into_iter().flatten().collect();
+        for rows in rows.chunk_by(|one, other| one.shard == other.shard) {
+            let shard = self.read(rows[0].shard as usize);
+            rows.iter().for_each(|row| shard.touch_newest(row.key));
+        }
     }
 
     /// How much memory it takes.
