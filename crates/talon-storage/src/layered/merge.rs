@@ -15,6 +15,8 @@ use crate::Space;
 /// How many rows of an ordered space are looked at under one lock, at first and later.
 const PAGE_ROWS_MIN: usize = 8;
 const PAGE_ROWS_MAX: usize = 256;
+/// Rows of a run lie anywhere in memory. Who reads many of them has so many brought near at once.
+const TOUCHED_ROWS: usize = 32;
 
 /// What generations know of the rows of a range.
 pub(super) struct Merge<'a> {
@@ -28,7 +30,7 @@ struct Level<'a> {
 }
 
 enum LevelRows<'a> {
-    Run { table: &'a Table, run: Arc<Run>, next: usize, end: usize, at: u64 },
+    Run { table: &'a Table, run: Arc<Run>, next: usize, touch_at: usize, end: usize, at: u64 },
     Pages(Pages<'a>),
 }
 
@@ -64,7 +66,9 @@ impl<'a> Merge<'a> {
                 for run in generation.runs() {
                     let next = run.seek(from);
                     let end = until.map_or(run.len(), |until| run.seek(until));
-                    push(LevelRows::Run { table: &generation.data, run, next, end, at });
+                    // Who reads only a few is not served by more.
+                    let touch_at = next + TOUCHED_ROWS;
+                    push(LevelRows::Run { table: &generation.data, run, next, touch_at, end, at });
                 }
             } else {
                 push(LevelRows::Pages(Pages {
@@ -107,11 +111,15 @@ impl Level<'_> {
     /// Gives the head, and reads the next one.
     fn advance(&mut self) -> Option<(Bytes, Found)> {
         let next = match &mut self.rows {
-            LevelRows::Run { table, run, next, end, at } => loop {
+            LevelRows::Run { table, run, next, touch_at, end, at } => loop {
                 if next >= end {
                     break None;
                 }
                 let place = *next;
+                if place == *touch_at {
+                    *touch_at = place + TOUCHED_ROWS;
+                    table.touch_rows((place..*end.min(touch_at)).map(|place| run.row(place)));
+                }
                 *next += 1;
                 if let Some(found) = table.get_row(run.row(place), *at) {
                     break Some((run.shared_key(place), found));

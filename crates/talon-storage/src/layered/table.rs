@@ -434,6 +434,16 @@ impl Table {
         }
     }
 
+    /// The same for rows whose places are known.
+    pub fn touch_rows(&self, rows: impl Iterator<Item = RowId> + Clone) {
+        for row in rows.clone() {
+            std::hint::black_box(self.read(row.shard as usize).arena.at(row.key).first());
+        }
+        for row in rows {
+            self.read(row.shard as usize).touch_newest(row.key);
+        }
+    }
+
     /// How much memory it takes.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
