@@ -10,12 +10,11 @@ mod wiring;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
 use crate::settings::{ServerCommand, SettingsError, load, unknown_variables};
@@ -70,7 +69,7 @@ pub fn run(command: &ServerCommand, matches: &ArgMatches) -> Result<ExitCode, Se
         .build()
         .map_err(|error| ServerError::System("threads".into(), error))?;
     let raft = RaftThread::start()?;
-    let outcome = runtime.block_on(wiring::run(resolved, command.accept_clock_jump, raft.runtime.handle()));
+    let outcome = runtime.block_on(wiring::run(resolved, command.accept_clock_jump, &raft.handle));
     runtime.shutdown_timeout(END_TIMEOUT);
     raft.end();
     if let Err(error) = &outcome {
@@ -82,29 +81,31 @@ pub fn run(command: &ServerCommand, matches: &ArgMatches) -> Result<ExitCode, Se
 /// The thread on which raft runs, and nothing else: its tasks wake each other many times an entry, which costs little on one thread and
 /// much across several, and no client's work keeps a heartbeat waiting.
 struct RaftThread {
-    runtime: Arc<Runtime>,
+    handle: Handle,
     end: CancellationToken,
-    thread: JoinHandle<()>,
+    ended: mpsc::Receiver<()>,
 }
 
 impl RaftThread {
     fn start() -> Result<RaftThread, ServerError> {
         let failed = |error| ServerError::System("threads".into(), error);
         let runtime = Builder::new_current_thread().enable_all().thread_name("talon-raft").build().map_err(failed)?;
-        let (runtime, end) = (Arc::new(runtime), CancellationToken::new());
-        let (running, ended) = (runtime.clone(), end.clone());
-        let run = move || running.block_on(ended.cancelled());
-        let thread = std::thread::Builder::new().name("talon-raft".into()).spawn(run).map_err(failed)?;
-        Ok(RaftThread { runtime, end, thread })
+        let (handle, end) = (runtime.handle().clone(), CancellationToken::new());
+        let (ending, (has_ended, ended)) = (end.clone(), mpsc::channel());
+        let run = move || {
+            runtime.block_on(ending.cancelled());
+            runtime.shutdown_timeout(END_TIMEOUT);
+            drop(has_ended);
+        };
+        std::thread::Builder::new().name("talon-raft".into()).spawn(run).map_err(failed)?;
+        Ok(RaftThread { handle, end, ended })
     }
 
+    /// Waits for its end, but not for long: something may hang in the storage.
     fn end(self) {
         self.end.cancel();
-        if self.thread.join().is_ok()
-            && let Some(runtime) = Arc::into_inner(self.runtime)
-        {
-            runtime.shutdown_timeout(END_TIMEOUT);
-        }
+        // Nothing is ever sent: it is over when the sender is gone.
+        let _ = self.ended.recv_timeout(2 * END_TIMEOUT);
     }
 }
 

@@ -150,7 +150,7 @@ pub struct Settings {
     #[arg(long, env = "TALON_MEMORY_BYTES", default_value_t = 1 << 30)]
     pub memory_bytes: usize,
 
-    /// How many threads carry connections and replication [default: one a core].
+    /// How many threads carry clients' connections [default: one a core]. Replication has one of its own.
     #[arg(long, env = "TALON_WORKER_THREADS")]
     pub worker_threads: Option<usize>,
 

@@ -32,9 +32,6 @@ use crate::types::{DecodeError, LogId, NodeAddress, TypeConfig, Vote};
 
 /// How long a connection attempt may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
-/// How long a replication stream that could not be opened waits before it says so. openraft's own backoff begins with the first request
-/// of a stream, and one that is never opened has none: it would be tried again at once, for ever.
-const REOPEN_AFTER: Duration = Duration::from_millis(100);
 /// How much of a stream HTTP/2 lets travel unacknowledged, bytes.
 const WINDOW_BYTES: u32 = 8 << 20;
 /// How long a peer may take over one piece of a checkpoint, or over installing it.
@@ -268,18 +265,12 @@ impl NetStreamAppend<TypeConfig> for Peer {
     {
         Box::pin(async move {
             // A heartbeat has no entries either, and goes at once.
-            let (requests, reopen_after) = match self.purpose {
-                Purpose::Replication => (marks::with_entries(input).boxed(), REOPEN_AFTER),
-                Purpose::Heartbeat | Purpose::Checkpoint => (input.boxed(), Duration::ZERO),
+            let requests = match self.purpose {
+                Purpose::Replication => marks::with_entries(input).boxed(),
+                Purpose::Heartbeat | Purpose::Checkpoint => input.boxed(),
             };
             let leading = self.leading.get_mut().unwrap_or_else(PoisonError::into_inner);
-            match leading.exchange(requests).await {
-                Ok(replies) => Ok(replies.boxed()),
-                Err(error) => {
-                    tokio::time::sleep(reopen_after).await;
-                    Err(error)
-                }
-            }
+            Ok(leading.exchange(requests).await?.boxed())
         })
     }
 }

@@ -97,7 +97,8 @@ async fn sort(
     let mut first = [0; PREFACE.len()];
     tokio::time::timeout(SHOW_TIMEOUT, connection.read_exact(&mut first)).await??;
     if first == PREFACE {
-        return following.answer(connection).await;
+        // openraft reads from it in a task of its own.
+        return following.answer(Box::new(Cut::new(connection, &ending))).await;
     }
     let (rest, writing) = tokio::io::split(connection);
     let connection: Box<dyn Stream> = Box::new(tokio::io::join(io::Cursor::new(first).chain(rest), writing));

@@ -12,7 +12,7 @@ use tokio_util::codec::{FramedRead, FramedWrite};
 
 use super::convert::{entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 use super::door::SHOW_TIMEOUT;
-use super::frames::Frames;
+use super::frames::{Frames, READ_BYTES};
 use super::{Gate, Link, MESSAGE_BYTES_MAX, Received};
 use crate::environment::Stream as Connection;
 use crate::state::Raft;
@@ -20,9 +20,6 @@ use crate::types::{DecodeError, Payload, TypeConfig};
 
 /// How long the first message may be: it comes from who may be a stranger.
 const OPEN_BYTES_MAX: usize = 16 << 10;
-/// How much is read at once, bytes.
-const READ_BYTES: usize = 616 << 10;
-
 /// What the answering needs to know.
 #[derive(Clone)]
 pub(super) struct Following {
@@ -39,16 +36,16 @@ impl Following {
     pub async fn answer(self, connection: Box<dyn Connection>) -> io::Result<()> {
         let (arriving, leaving) = tokio::io::split(connection);
         let opening = Frames::<v1::AppendReply, v1::AppendOpen>::new(OPEN_BYTES_MAX);
-        let mut arriving = FramedRead::with_capacity(arriving, opening, READ_BYTES);
+        let mut arriving = FramedRead::new(arriving, opening);
         let mut leaving = FramedWrite::new(leaving, Frames::<v1::AppendReply, ()>::new(MESSAGE_BYTES_MAX));
         let open = tokio::time::timeout(SHOW_TIMEOUT, arriving.next()).await?;
         let Some(open) = open.transpose()? else { return Ok(()) };
         if let Err(why) = self.admit(&open) {
             return leaving.send(self.reply(Answer::Refused(why))).await;
         }
-        let arriving = arriving.map_decoder(|_| Frames::<(), v1::AppendRequest>::new(MESSAGE_BYTES_MAX));
-        let replies = self.follow(open.node_id, arriving);
-        replies.map(|reply| reply.map_err(io::Error::other)).forward(leaving).await
+        let mut arriving = arriving.map_decoder(|_| Frames::<(), v1::AppendRequest>::new(MESSAGE_BYTES_MAX));
+        arriving.read_buffer_mut().reserve(READ_BYTES);
+        self.follow(open.node_id, arriving).map(Ok).forward(leaving).await
     }
 
     /// Checks who asks, and joins its cluster if this node has none.
@@ -69,7 +66,7 @@ impl Following {
         &self,
         from: u64,
         requests: impl Stream<Item = io::Result<v1::AppendRequest>> + Send + 'static,
-    ) -> impl Stream<Item = Result<v1::AppendReply, String>> {
+    ) -> impl Stream<Item = v1::AppendReply> {
         // What the leader had committed, by request: it counts once the request is accepted.
         let asked: Arc<Mutex<VecDeque<Option<u64>>>> = Arc::default();
         let (link, taking, asking) = (self.link.clone(), self.gate.clone(), asked.clone());
@@ -92,13 +89,14 @@ impl Following {
             }
             std::future::ready(request)
         });
-        self.raft.stream_append(requests).map(move |result| {
+        tokio_stream::StreamExt::map_while(self.raft.stream_append(requests), move |result| {
             let committed_index = asked.lock().unwrap_or_else(PoisonError::into_inner).pop_front().flatten();
-            let result = result.map_err(|error| format!("this node's raft has stopped: {error}"))?;
+            let result =
+                result.inspect_err(|error| tracing::debug!(from, %error, "this node's raft has stopped")).ok()?;
             if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
                 self.gate.heard(Received { committed_index });
             }
-            Ok(self.reply(match result {
+            Some(self.reply(match result {
                 Ok(matched) => Answer::Matched(v1::Matched { log_id: matched.as_ref().map(log_id_to_wire) }),
                 Err(StreamAppendError::Conflict(conflict)) => Answer::Conflict(log_id_to_wire(&conflict)),
                 Err(StreamAppendError::HigherVote(vote)) => Answer::HigherVote(vote_to_wire(&vote)),

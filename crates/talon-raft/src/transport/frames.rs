@@ -10,6 +10,9 @@ use tokio_util::codec::{Decoder, Encoder};
 /// What a replication connection begins with. (HTTP/2, which shares the port, begins with "PRI * HT".)
 pub(super) const PREFACE: [u8; 8] = *b"TALONAP1";
 
+/// How much is read at once, bytes.
+pub(super) const READ_BYTES: usize = 64 << 10;
+
 const LENGTH_BYTES: usize = 4;
 
 /// Sends messages of one type, and reads those of another.

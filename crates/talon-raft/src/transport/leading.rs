@@ -7,10 +7,11 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::BytesMut;
 use futures::stream::Fuse;
-use futures::{FutureExt, SinkExt, Stream, StreamExt};
+use futures::{SinkExt, Stream, StreamExt};
 use openraft::errors::Unreachable;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
 use talon_proto::v1;
@@ -20,14 +21,15 @@ use tokio_util::codec::{Encoder, Framed};
 
 use super::client::{CONNECT_TIMEOUT, Error, network, undecodable};
 use super::convert::{entry_to_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
-use super::frames::{Frames, PREFACE};
+use super::frames::{Frames, PREFACE, READ_BYTES};
 use super::{Link, MESSAGE_BYTES_MAX};
 use crate::environment::{Eventually, Sockets, Stream as Connection};
 use crate::lease::Sent;
 use crate::types::{NodeAddress, TypeConfig, Vote};
 
-/// How much is read at once, bytes.
-const READ_BYTES: usize = 64 << 10;
+/// After a connection that could not be made, or gave no reply at all, the next attempt waits so long. openraft's own backoff begins
+/// with the first request of a stream, and one that ends before that would be opened again at once, for ever.
+const REOPEN_AFTER: Duration = Duration::from_millis(100);
 /// So much may wait to be written before no more requests are taken, bytes.
 const WRITE_BYTES: usize = 256 << 10;
 /// A write buffer that has grown beyond this is given back once it is empty, bytes.
@@ -56,13 +58,15 @@ pub(super) struct Leading {
     link: Arc<Link>,
     sockets: Arc<dyn Sockets>,
     state: State,
+    /// No reply has come since the last attempt to connect.
+    unheard: bool,
     /// The oldest first; some may belong to a stream that was given up.
     in_flight: VecDeque<UnderWay>,
 }
 
 impl Leading {
     pub fn new(id: u64, address: NodeAddress, link: Arc<Link>, sockets: Arc<dyn Sockets>) -> Leading {
-        Leading { id, address, link, sockets, state: State::Closed, in_flight: VecDeque::new() }
+        Leading { id, address, link, sockets, state: State::Closed, unheard: false, in_flight: VecDeque::new() }
     }
 
     /// Sends what comes, and gives the answers in order, until the requests end and all are answered, or something goes wrong.
@@ -107,19 +111,23 @@ impl Leading {
         Ok(())
     }
 
-    fn connect(&self) -> Eventually<'static, io::Result<Box<dyn Connection>>> {
-        let connecting = self.sockets.connect(self.address.host.clone(), self.address.raft_port);
+    fn connect(&mut self) -> Eventually<'static, io::Result<Box<dyn Connection>>> {
+        let wait = if std::mem::replace(&mut self.unheard, true) { REOPEN_AFTER } else { Duration::ZERO };
+        let (sockets, host, port) = (self.sockets.clone(), self.address.host.clone(), self.address.raft_port);
         let open = self.link.open(self.id);
         let connecting = async move {
             let mut opening = BytesMut::from(&PREFACE[..]);
             Frames::<v1::AppendOpen, ()>::new(MESSAGE_BYTES_MAX).encode(open, &mut opening)?;
-            let mut connection = connecting.await?;
+            let mut connection = sockets.connect(host, port).await?;
             connection.write_all(&opening).await?;
             Ok(connection)
         };
-        tokio::time::timeout(CONNECT_TIMEOUT, connecting)
-            .map(|connected| connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())))
-            .boxed()
+        Box::pin(async move {
+            tokio::time::sleep(wait).await;
+            tokio::time::timeout(CONNECT_TIMEOUT, connecting)
+                .await
+                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        })
     }
 
     fn close(&mut self) {
@@ -138,6 +146,7 @@ impl Leading {
             return Err(Error::Unreachable(Unreachable::from_string(why)));
         }
         let under_way = self.in_flight.pop_front();
+        self.unheard = false;
         let UnderWay { term, sent } =
             under_way.ok_or_else(|| network(format!("node {} answered what was not asked", self.id)))?;
         self.link.reached::<&str>(self.id, Ok(()));
@@ -190,18 +199,24 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<'_, S>
             let leading = &mut *self.leading;
             let State::Open(frames) = &mut leading.state else { return Poll::Ready(Ok(None)) };
             let lost = |error: io::Error| network(format!("the connection to node {} broke: {error}", leading.id));
-            while frames.poll_ready_unpin(context).map_err(lost)?.is_ready()
-                && let Poll::Ready(Some(request)) = self.requests.poll_next_unpin(context)
-            {
+            let mut broken = None;
+            while let Poll::Ready(ready) = frames.poll_ready_unpin(context) {
+                broken = ready.err();
+                if broken.is_some() {
+                    break;
+                }
+                let Poll::Ready(Some(request)) = self.requests.poll_next_unpin(context) else { break };
                 let now = leading.link.time.read();
                 let sent = leading.link.lease.sending(now.monotonic_ms);
                 leading.in_flight.push_back(UnderWay { term: request.vote.leader_id.term, sent });
                 frames.start_send_unpin(to_wire(&request, now.wall_ms)).map_err(lost)?;
             }
-            if frames.poll_flush_unpin(context).map_err(lost)?.is_ready()
-                && frames.write_buffer().capacity() > KEPT_BYTES
-            {
-                *frames.write_buffer_mut() = BytesMut::new();
+            match frames.poll_flush_unpin(context) {
+                Poll::Ready(Ok(())) if frames.write_buffer().capacity() > KEPT_BYTES => {
+                    *frames.write_buffer_mut() = BytesMut::new();
+                }
+                Poll::Ready(Err(error)) => broken = Some(error),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
             }
             if self.requests.is_done() && leading.in_flight.len() == self.stale {
                 return Poll::Ready(Ok(None));
@@ -209,10 +224,17 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<'_, S>
             match frames.poll_next_unpin(context).map_err(lost)? {
                 Poll::Ready(Some(reply)) => {
                     let reply = leading.take(reply)?;
-                    match self.stale.checked_sub(1) {
-                        // Nobody waits for it any more; but a refusal of the leader holds for all that come behind it.
-                        Some(stale) if reply.is_ok() => self.stale = stale,
-                        _ => return Poll::Ready(Ok(Some(reply))),
+                    match (self.stale.checked_sub(1), &reply) {
+                        // Nobody waits for it any more.
+                        (Some(stale), Ok(_)) => self.stale = stale,
+                        // It speaks of another request's position; and the peer ends the connection.
+                        (Some(_), Err(StreamAppendError::Conflict(_))) => {
+                            return Poll::Ready(Err(network(format!("node {} has another log", leading.id))));
+                        }
+                        // That there is another leader is true of all that come behind it.
+                        (Some(_), Err(StreamAppendError::HigherVote(_))) | (None, _) => {
+                            return Poll::Ready(Ok(Some(reply)));
+                        }
                     }
                 }
                 // The peer ended it: openraft opens another one.
@@ -220,6 +242,8 @@ impl<S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Unpin> Exchange<'_, S>
                     leading.close();
                     return Poll::Ready(Ok(None));
                 }
+                // Only now: the peer may have said why it ended the connection.
+                Poll::Pending if let Some(error) = broken => return Poll::Ready(Err(lost(error))),
                 Poll::Pending => {
                     std::task::ready!(self.poll_silence(context))?;
                 }
@@ -417,6 +441,49 @@ mod tests {
         let (_peer, end) = tokio::join!(peer, leader);
         assert_eq!(end, (vec![7], None));
         assert!(arriving.try_recv().is_err(), "one connection");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_conflict_that_comes_too_late_is_nobody_elses() {
+        let (mut leading, mut arriving) = leading(&[]);
+        let wait = Duration::from_millis(100);
+        let peer = async {
+            let mut peer = Peer::of(arriving.recv().await.unwrap()).await;
+            assert_eq!(peer.next().await, 5);
+            tokio::time::sleep(2 * wait).await;
+            peer.answer(v1::append_reply::Result::Conflict(v1::LogId { term: 1, index: 4 })).await;
+            let mut peer = Peer::of(arriving.recv().await.unwrap()).await;
+            assert_eq!(peer.next().await, 7);
+            peer.acknowledge(7).await;
+            peer
+        };
+        let leader = async {
+            let first = async { outcome(leading.exchange(requests(&[5])).await.unwrap()).await };
+            assert!(tokio::time::timeout(wait, first).await.is_err(), "not answered in time");
+            let (none, why) = outcome(leading.exchange(requests(&[6])).await.unwrap()).await;
+            assert!(none.is_empty() && why.unwrap().contains("another log"));
+            outcome(leading.exchange(requests(&[7])).await.unwrap()).await
+        };
+        let (_peer, end) = tokio::join!(peer, leader);
+        assert_eq!(end, (vec![7], None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_hangs_up_at_once_is_not_called_without_a_pause() {
+        let (mut leading, mut arriving) = leading(&[]);
+        let started = Instant::now();
+        let peer = async {
+            for _ in 0..10 {
+                drop(arriving.recv().await.unwrap());
+            }
+        };
+        let leader = async {
+            for _ in 0..10 {
+                let _ = outcome(leading.exchange(requests(&[5])).await.unwrap()).await;
+            }
+        };
+        tokio::join!(peer, leader);
+        assert!(started.elapsed() >= 9 * REOPEN_AFTER, "{:?}", started.elapsed());
     }
 
     #[tokio::test(start_paused = true)]

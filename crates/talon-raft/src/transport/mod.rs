@@ -156,28 +156,30 @@ impl Link {
     /// Who asks, and of which cluster (empty = of none yet), if it may.
     pub(crate) fn admit(&self, metadata: &MetadataMap) -> Result<(u64, String), Status> {
         let text = |name| metadata.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let node_id = text(NODE).parse().ok();
-        let target = text(TARGET);
+        let number = |name| text(name).parse().unwrap_or(0);
         let shown = metadata.get(SECRET).map(MetadataValue::as_bytes).unwrap_or_default();
-        self.judge(shown, target, text(CLUSTER))?;
-        let node_id = node_id.ok_or_else(|| Status::invalid_argument("the caller does not say which node it is"))?;
+        let node_id = number(NODE);
+        self.judge(shown, node_id, number(TARGET), text(CLUSTER))?;
         Ok((node_id, text(CLUSTER).to_owned()))
     }
 
     /// Whether who opens a connection like this may.
     fn admit_opening(&self, open: &v1::AppendOpen) -> Result<(), Status> {
-        self.judge(open.secret.as_bytes(), &open.target_id.to_string(), &open.cluster_id)
+        self.judge(open.secret.as_bytes(), open.node_id, open.target_id, &open.cluster_id)
     }
 
-    fn judge(&self, secret: &[u8], target: &str, theirs: &str) -> Result<(), Status> {
+    /// Numbers of nodes begin with 1; 0 = it was not said.
+    fn judge(&self, secret: &[u8], node_id: u64, target: u64, theirs: &str) -> Result<(), Status> {
         let ours = self.cluster_id();
         let judged = if !equal_in_constant_time(secret, self.secret.as_bytes()) {
             Err(Status::unauthenticated("the cluster secret is wrong"))
-        } else if target.parse() != Ok(self.node_id) {
+        } else if target != self.node_id {
             // Under a wrong address a node would vote and acknowledge as two.
             Err(Status::failed_precondition(format!("this is node {}, not node {target}", self.node_id)))
         } else if !theirs.is_empty() && !ours.is_empty() && theirs != ours {
             Err(Status::permission_denied(format!("this node belongs to cluster {ours}, not to {theirs}")))
+        } else if node_id == 0 {
+            Err(Status::invalid_argument("the caller does not say which node it is"))
         } else {
             Ok(())
         };

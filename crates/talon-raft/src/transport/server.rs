@@ -1,4 +1,4 @@
-//! The answering side: checks who asks, keeps the clocks, and hands everything to openraft.
+//! The answering side of what travels over gRPC: checks who asks, keeps the clocks, and hands it to openraft.
 
 use std::sync::Arc;
 
