@@ -297,9 +297,9 @@ impl Proposer {
                 match now {
                     Leadership::Leading { .. } => {
                         while in_flight.len() < IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX {
-                            let waiting = self.queue().tickets.len();
+                            let waiting = || self.queue().tickets.len();
                             let goes = in_flight.len() < SMALL_IN_FLIGHT_MAX
-                                && gathering.is_over(waiting, under_way, Instant::now());
+                                && gathering.is_over(waiting(), under_way, Instant::now());
                             let Some(tickets) = self.pack(goes) else { break };
                             gathering.proposed(self.clients.take_peak());
                             let size_bytes = tickets.iter().map(|ticket| ticket.size_bytes).sum::<usize>();

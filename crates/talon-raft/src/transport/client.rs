@@ -25,15 +25,13 @@ use tonic::{Code, Status};
 
 use super::convert::{log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 use super::leading::Leading;
-use super::{Link, MESSAGE_BYTES_MAX, marks};
+use super::{Link, MESSAGE_BYTES_MAX, WINDOW_BYTES, marks};
 use crate::checkpoint::{Checkpoint, Pieces};
 use crate::environment::{Sockets, Workers};
 use crate::types::{DecodeError, LogId, NodeAddress, TypeConfig, Vote};
 
 /// How long a connection attempt may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(1000);
-/// How much of a stream HTTP/2 lets travel unacknowledged, bytes.
-const WINDOW_BYTES: u32 = 8 << 20;
 /// How long a peer may take over one piece of a checkpoint, or over installing it.
 const CHECKPOINT_SILENCE_MAX: Duration = Duration::from_secs(60);
 

@@ -16,14 +16,12 @@ use tonic::service::interceptor::InterceptedService;
 use super::cut::Cut;
 use super::following::Following;
 use super::frames::PREFACE;
-use super::{Gate, Link, MESSAGE_BYTES_MAX, RaftService};
+use super::{Gate, Link, MESSAGE_BYTES_MAX, RaftService, WINDOW_BYTES};
 use crate::environment::{Sockets, Stream};
 use crate::state::{Raft, Stores};
 
 /// How long a connection may take to show what it is for, and who opened it.
 pub(super) const SHOW_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much of a stream HTTP/2 lets travel unacknowledged, bytes.
-const WINDOW_BYTES: u32 = 8 << 20;
 
 /// Listens for the other nodes and answers them, until `ending`.
 ///

@@ -20,6 +20,7 @@ use crate::types::{DecodeError, Payload, TypeConfig};
 
 /// How long the first message may be: it comes from who may be a stranger.
 const OPEN_BYTES_MAX: usize = 16 << 10;
+
 /// What the answering needs to know.
 #[derive(Clone)]
 pub(super) struct Following {
@@ -51,10 +52,7 @@ impl Following {
     /// Checks who asks, and joins its cluster if this node has none.
     fn admit(&self, open: &v1::AppendOpen) -> Result<(), String> {
         self.link.admit_opening(open).map_err(|status| status.message().to_owned())?;
-        if !open.cluster_id.is_empty() && self.link.cluster_id().is_empty() {
-            self.gate.join(&open.cluster_id)?;
-        }
-        Ok(())
+        self.link.join(&*self.gate, &open.cluster_id)
     }
 
     fn reply(&self, answer: Answer) -> v1::AppendReply {

@@ -35,6 +35,9 @@ use crate::timekeeper::Timekeeper;
 /// Larger than the largest entry with its framing.
 pub const MESSAGE_BYTES_MAX: usize = 160 << 20;
 
+/// How much of a stream HTTP/2 lets travel unacknowledged, bytes.
+const WINDOW_BYTES: u32 = 8 << 20;
+
 /// How often a refusal is said, ms: a stranger may ask without end.
 const REFUSAL_INTERVAL_MS: u64 = 10_000;
 
@@ -151,6 +154,11 @@ impl Link {
     fn patience(&self, oldest: Option<Sent>) -> Duration {
         let waited_ms = oldest.map_or(0, |sent| self.time.monotonic_ms().saturating_sub(sent.at_ms));
         Duration::from_millis(self.silence_ms_max.saturating_sub(waited_ms))
+    }
+
+    /// Joins the cluster of an admitted node, if this node has none.
+    fn join(&self, gate: &dyn Gate, cluster_id: &str) -> Result<(), String> {
+        if cluster_id.is_empty() || !self.cluster_id().is_empty() { Ok(()) } else { gate.join(cluster_id) }
     }
 
     /// Who asks, and of which cluster (empty = of none yet), if it may.

@@ -81,9 +81,7 @@ impl RaftService {
     /// Checks who asks, and joins its cluster if this node has none.
     fn admit<T>(&self, request: &Request<T>) -> Result<u64, Status> {
         let (node_id, cluster_id) = self.link.admit(request.metadata())?;
-        if !cluster_id.is_empty() && self.link.cluster_id().is_empty() {
-            self.gate.join(&cluster_id).map_err(Status::failed_precondition)?;
-        }
+        self.link.join(&*self.gate, &cluster_id).map_err(Status::failed_precondition)?;
         Ok(node_id)
     }
 

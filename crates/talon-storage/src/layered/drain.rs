@@ -142,7 +142,7 @@ fn hand_over(shared: &Shared, generation: &Arc<Generation>) -> Result<(), Storag
     for space in Space::ALL {
         for (key, found) in Merge::new([generation].into_iter(), space, b"", None, u64::MAX) {
             done += usize::from(space == Space::Data);
-            let deleted = ranges.iter().any(|range| range.sequence > found.sequence && range.covers(space, &key));
+            let deleted = ranges.iter().any(|range| range.hides(space, &key, found.sequence));
             match found.value {
                 _ if deleted => {}
                 Some(value) => batch.put(space, &key, &[&value]),

@@ -41,6 +41,11 @@ impl DeletedRange {
     pub fn covers(&self, space: Space, key: &[u8]) -> bool {
         self.space == space && *self.from <= *key && *key < *self.until
     }
+
+    /// Whether what an operation wrote at this key is gone with the range.
+    pub fn hides(&self, space: Space, key: &[u8], sequence: u64) -> bool {
+        self.sequence > sequence && self.covers(space, key)
+    }
 }
 
 pub(super) struct Generation {

@@ -125,7 +125,7 @@ impl View for LayeredView {
         let mut below = gaps.into_iter().flat_map(move |(from, until)| inner.scan(space, &from, until.as_deref()));
         let above = Merge::new(generations.iter(), space, from, until, self.at);
         let below_head = below.next();
-        Box::new(Scan { above, ranges, below: Box::new(below), below_head })
+        Box::new(Scan { space, above, ranges, below: Box::new(below), below_head })
     }
 }
 
@@ -151,6 +151,7 @@ fn gaps(ranges: &[DeletedRange], from: &[u8], until: Option<&[u8]>) -> Vec<(Byte
 }
 
 struct Scan<'a> {
+    space: Space,
     above: Merge<'a>,
     ranges: Vec<DeletedRange>,
     below: Rows<'a>,
@@ -179,10 +180,7 @@ impl Iterator for Scan<'_> {
                 self.below_head = self.below.next();
             }
             let (key, found) = self.above.next()?;
-            let is_deleted = self
-                .ranges
-                .iter()
-                .any(|range| range.sequence > found.sequence && *range.from <= *key && *key < *range.until);
+            let is_deleted = self.ranges.iter().any(|range| range.hides(self.space, &key, found.sequence));
             if let Some(value) = found.value.filter(|_| !is_deleted) {
                 return Some(Ok((key, value)));
             }
