@@ -17,6 +17,7 @@ mod node;
 mod pending;
 mod pointer;
 mod proposer;
+mod queue;
 mod read_index;
 pub mod settings;
 mod state;

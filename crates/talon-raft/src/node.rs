@@ -328,7 +328,8 @@ impl Node {
         spawn(&ending, async move {
             let (leadership, status) = (proposing.leadership.clone(), proposing.status.clone());
             let leader = || status.borrow().leader().cloned();
-            proposing.proposer.run(proposing.raft.clone(), leadership, leader).await;
+            let may_large = || !proposing.stores.live().machine.is_busy();
+            proposing.proposer.run(proposing.raft.clone(), leadership, leader, may_large).await;
         });
         if !restarted && inner.stores.live().machine.applied().is_nothing() {
             spawn(&ending, form(inner.clone(), network, identity));

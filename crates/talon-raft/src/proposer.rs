@@ -1,11 +1,11 @@
 //! The one who proposes: folds what all connections have handed in into log entries, stamps them, and keeps several in flight.
 //!
 //! A rule like Nagle's: with nothing under way, whatever waits is packed, at once or with those that are about to come back; a second
-//! entry goes beside it for the other half of many clients (`gathering.rs`), and more only if they are full.
+//! entry goes beside it for the other half of many clients (`gathering.rs`), and more only if they are full. Large ones take turns with all
+//! others (`queue.rs`).
 //!
 //! A ticket that raft did not append is held and proposed again; one that was appended is never proposed again, whatever becomes of it.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,18 +23,11 @@ use tokio::time::Instant;
 use crate::gathering::Gathering;
 use crate::leadership::Leadership;
 use crate::pending::{Pending, Proposed, Ticket};
+use crate::queue::{Queue, is_large};
 use crate::state::Raft;
 use crate::timekeeper::Timekeeper;
 use crate::types::{LeaderId, ProposalEntry, TypeConfig};
 
-/// How many calls one entry carries at most; a pipeline is not split, so one alone may carry more.
-const ENTRY_CALLS_MAX: usize = 5000;
-/// How many bytes one entry carries at most; a larger ticket travels alone.
-const ENTRY_BYTES_MAX: usize = 512 << 10;
-/// With so many calls waiting an entry is full: it need not wait for the one before it.
-const FULL_CALLS: usize = ENTRY_CALLS_MAX / 2;
-/// The same in bytes.
-const FULL_BYTES: usize = ENTRY_BYTES_MAX / 2;
 /// How many entries are under way at most; all but [`SMALL_IN_FLIGHT_MAX`] were full, or went between large ones.
 const IN_FLIGHT_MAX: usize = 16;
 /// How many entries are under way when one that is not full may still be the next.
@@ -93,84 +86,13 @@ impl Drop for Client<'_> {
     }
 }
 
-#[derive(Default)]
-struct Queue {
-    tickets: VecDeque<Ticket>,
-    /// How many calls they carry together.
-    calls: usize,
-    /// How many bytes.
+/// An entry that raft has and that has not come to its end.
+struct UnderWay {
+    seed: u64,
+    since: Instant,
+    pipelines: usize,
     size_bytes: usize,
-    /// How many tickets are waited for. (Only the first, this one and those that fill an entry wake the one who proposes.)
-    wanted: usize,
-    /// The last entry was a ticket that is larger than an entry; then small ones go before the next of these.
-    large_went: bool,
-    /// Nobody takes tickets any more.
-    closed: bool,
-}
-
-impl Queue {
-    fn push_back(&mut self, ticket: Ticket) {
-        self.calls += ticket.calls.len();
-        self.size_bytes += ticket.size_bytes;
-        self.tickets.push_back(ticket);
-    }
-
-    fn push_front(&mut self, ticket: Ticket) {
-        self.calls += ticket.calls.len();
-        self.size_bytes += ticket.size_bytes;
-        self.tickets.push_front(ticket);
-    }
-
-    /// The next entry's tickets: the first, and those behind it that fit in with it. One that is larger than an entry travels alone, and
-    /// those behind it may overtake the next of its kind: a stream of large values must not make everybody wait for several of them.
-    fn pack(&mut self) -> Vec<Ticket> {
-        // Whoever has given up and gone on must not find what he gave up behind what came later.
-        if self.tickets.iter().any(|ticket| ticket.done.is_closed()) {
-            let waiting = self.take_all().into_iter().filter(|ticket| !ticket.done.is_closed());
-            waiting.for_each(|ticket| self.push_back(ticket));
-        }
-        if self.large_went && self.tickets.front().is_some_and(is_large) && !self.tickets.iter().all(is_large) {
-            let (large, small): (Vec<Ticket>, Vec<Ticket>) = self.take_all().into_iter().partition(is_large);
-            small.into_iter().chain(large).for_each(|ticket| self.push_back(ticket));
-        }
-        self.large_went = self.tickets.front().is_some_and(is_large);
-        let (mut calls, mut size_bytes, mut tickets) = (0, 0, 0);
-        for ticket in &self.tickets {
-            calls += ticket.calls.len();
-            size_bytes += ticket.size_bytes;
-            if tickets > 0 && (calls > ENTRY_CALLS_MAX || size_bytes > ENTRY_BYTES_MAX) {
-                break;
-            }
-            tickets += 1;
-        }
-        self.take(tickets)
-    }
-
-    /// Takes the first so many out.
-    fn take(&mut self, count: usize) -> Vec<Ticket> {
-        let tickets: Vec<Ticket> = self.tickets.drain(..count).collect();
-        self.calls -= tickets.iter().map(|ticket| ticket.calls.len()).sum::<usize>();
-        self.size_bytes -= tickets.iter().map(|ticket| ticket.size_bytes).sum::<usize>();
-        tickets
-    }
-
-    fn take_all(&mut self) -> Vec<Ticket> {
-        self.take(self.tickets.len())
-    }
-
-    /// It fills an entry.
-    fn is_full(&self) -> bool {
-        self.calls >= FULL_CALLS || self.size_bytes >= FULL_BYTES
-    }
-
-    /// Whether the ticket that came last is worth a look.
-    fn wakes(&self) -> bool {
-        self.tickets.len() == 1 || self.tickets.len() == self.wanted || self.is_full()
-    }
-}
-
-fn is_large(ticket: &Ticket) -> bool {
-    ticket.size_bytes > ENTRY_BYTES_MAX
+    is_large: bool,
 }
 
 /// While it lives, tickets are taken; then every ticket there is gets its answer.
@@ -237,8 +159,7 @@ impl Proposer {
             if queue.closed {
                 return deny(Denied::ShuttingDown);
             }
-            queue.push_back(Ticket { calls, done, deadline_ms, size_bytes, permit });
-            queue.wakes()
+            queue.push_back(Ticket { calls, done, deadline_ms, size_bytes, permit })
         };
         if wakes {
             self.wake.notify_one();
@@ -266,7 +187,7 @@ impl Proposer {
 
     /// How many entries are under way and how many tickets wait.
     pub fn load(&self) -> (usize, usize) {
-        (self.in_flight.load(Ordering::Acquire), self.queue().tickets.len())
+        (self.in_flight.load(Ordering::Acquire), self.queue().len())
     }
 
     /// Runs until the node is dropped.
@@ -275,6 +196,7 @@ impl Proposer {
         raft: Raft,
         mut leadership: watch::Receiver<Leadership>,
         leader: impl Fn() -> Option<Member>,
+        may_large: impl Fn() -> bool,
     ) {
         let _open = Open(self);
         let mut in_flight = FuturesUnordered::new();
@@ -289,7 +211,8 @@ impl Proposer {
         loop {
             let now = *leadership.borrow_and_update();
             let may_act = !std::mem::take(&mut refused) && !self.paused.load(Ordering::Acquire);
-            if !may_act || !matches!(now, Leadership::Leading { .. }) {
+            let may_propose = may_act && matches!(now, Leadership::Leading { .. });
+            if !may_propose {
                 // Else a wait that is over, and those who are there, would end the sleep below at once, again and again.
                 gathering.give_up();
             }
@@ -297,20 +220,29 @@ impl Proposer {
                 match now {
                     Leadership::Leading { .. } => {
                         while in_flight.len() < IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX {
-                            let waiting = || self.queue().tickets.len();
-                            let goes = in_flight.len() < SMALL_IN_FLIGHT_MAX
-                                && gathering.is_over(waiting(), under_way, Instant::now());
-                            let Some(tickets) = self.pack(goes) else { break };
+                            let now = Instant::now();
+                            let packed = {
+                                let mut queue = self.queue();
+                                let goes = in_flight.len() < SMALL_IN_FLIGHT_MAX
+                                    && gathering.is_over(queue.small_len(), under_way, now);
+                                queue.pack(goes, now, &may_large)
+                            };
+                            let Some(tickets) = packed else { break };
                             gathering.proposed(self.clients.take_peak());
-                            let size_bytes = tickets.iter().map(|ticket| ticket.size_bytes).sum::<usize>();
-                            let (seed, pipelines) = (seeds.draw(), tickets.len());
-                            let Some(result) = self.propose(&raft, seed, tickets).await else {
+                            let entry = UnderWay {
+                                seed: seeds.draw(),
+                                since: now,
+                                pipelines: tickets.len(),
+                                size_bytes: tickets.iter().map(|ticket| ticket.size_bytes).sum(),
+                                is_large: tickets.iter().any(is_large),
+                            };
+                            let Some(result) = self.propose(&raft, entry.seed, tickets).await else {
                                 gathering.give_up();
                                 break;
                             };
-                            in_flight_bytes += size_bytes;
-                            under_way += pipelines;
-                            in_flight.push(async move { (seed, size_bytes, pipelines, result.await) });
+                            in_flight_bytes += entry.size_bytes;
+                            under_way += entry.pipelines;
+                            in_flight.push(async move { (entry, result.await) });
                         }
                     }
                     Leadership::Following { .. } => {
@@ -328,22 +260,26 @@ impl Proposer {
             }
             self.expire(if matches!(now, Leadership::Leading { .. }) { &Denied::Busy } else { &Denied::NoLeader });
             self.in_flight.store(in_flight.len(), Ordering::Release);
-            let held = {
+            let (held, until) = {
                 let mut queue = self.queue();
-                let has_room = in_flight.len() < SMALL_IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX;
-                queue.wanted = gathering.wanted(under_way).filter(|_| has_room).unwrap_or(usize::MAX);
-                if queue.tickets.len() >= queue.wanted {
+                let has_room = |entries: usize| in_flight.len() < entries && in_flight_bytes < IN_FLIGHT_BYTES_MAX;
+                let wanted = gathering.wanted(under_way).filter(|_| has_room(SMALL_IN_FLIGHT_MAX));
+                queue.wanted = wanted.unwrap_or(usize::MAX);
+                if queue.small_len() >= queue.wanted {
                     // They have come while nobody looked.
                     self.wake.notify_one();
                 }
-                !queue.tickets.is_empty()
+                let small = gathering.until().filter(|_| queue.small_len() > 0 && in_flight.is_empty());
+                let large = queue.large_goes_at().filter(|at| *at > Instant::now());
+                let large = large.filter(|_| may_propose && has_room(IN_FLIGHT_MAX));
+                (queue.len() > 0, small.into_iter().chain(large).min())
             };
-            let until = gathering.until().filter(|_| held && in_flight.is_empty());
             tokio::select! {
-                Some((seed, size_bytes, pipelines, result)) = in_flight.next(), if !in_flight.is_empty() => {
-                    in_flight_bytes -= size_bytes;
-                    under_way -= pipelines;
-                    refused = self.settle(seed, result);
+                Some((entry, result)) = in_flight.next(), if !in_flight.is_empty() => {
+                    in_flight_bytes -= entry.size_bytes;
+                    under_way -= entry.pipelines;
+                    self.queue().ended(entry.is_large, entry.since, Instant::now());
+                    refused = self.settle(entry.seed, result);
                 }
                 () = self.wake.notified() => {}
                 changed = leadership.changed() => if changed.is_err() { break },
@@ -353,41 +289,17 @@ impl Proposer {
         }
     }
 
-    /// The next entry's tickets, if there are any; unless `any`, only if they fill it.
-    fn pack(&self, any: bool) -> Option<Vec<Ticket>> {
-        let mut queue = self.queue();
-        if !any && !queue.is_full() {
-            return None;
-        }
-        let tickets = queue.pack();
-        (!tickets.is_empty()).then_some(tickets)
-    }
-
-    fn hold(&self, tickets: Vec<Ticket>) {
-        let mut queue = self.queue();
-        tickets.into_iter().rev().for_each(|ticket| queue.push_front(ticket));
-    }
-
     /// Denies what was held too long.
     fn expire(&self, denied: &Denied) {
         let now_ms = self.time.monotonic_ms();
-        let late: Vec<Ticket> = {
-            let mut queue = self.queue();
-            if queue.tickets.iter().all(|ticket| ticket.deadline_ms > now_ms) {
-                return;
-            }
-            let (late, held): (Vec<Ticket>, Vec<Ticket>) =
-                queue.take_all().into_iter().partition(|ticket| ticket.deadline_ms <= now_ms);
-            held.into_iter().for_each(|ticket| queue.push_back(ticket));
-            late
-        };
+        let late = self.queue().take_if(|ticket| ticket.deadline_ms <= now_ms);
         late.into_iter().for_each(|ticket| ticket.deny(denied));
     }
 
     /// Hands an entry to raft; `None` if this node may not stamp any more.
     async fn propose(&self, raft: &Raft, seed: u64, tickets: Vec<Ticket>) -> Option<oneshot::Receiver<WriteResult>> {
         let Some((term, stamp_ms)) = self.time.stamp() else {
-            self.hold(tickets);
+            self.queue().put_back(tickets);
             return None;
         };
         let writes = tickets.iter().flat_map(|ticket| ticket.calls.iter().filter(|call| call.is_write()));
@@ -415,7 +327,7 @@ impl Proposer {
             Ok(Ok(_)) => false,
             // Not appended: held, or redirected, on the next round.
             Ok(Err(ClientWriteError::ForwardToLeader(_))) => {
-                self.hold(tickets(self.pending.take(seed)).collect());
+                self.queue().put_back(tickets(self.pending.take(seed)).collect());
                 true
             }
             Ok(Err(_)) | Err(_) if is_planted(Bug::ReplyByIndex) => false,
@@ -434,58 +346,3 @@ impl Proposer {
 }
 
 type WriteResult = openraft::raft::ClientWriteResult<TypeConfig>;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Waiting = Vec<oneshot::Receiver<Vec<Outcome>>>;
-
-    /// A queue, and those who wait for the answers.
-    fn queue(sizes: &[usize]) -> (Queue, Waiting) {
-        let (mut queue, mut waiting) = (Queue::default(), Vec::new());
-        for size_bytes in sizes {
-            let permits = Arc::new(Semaphore::new(1));
-            let permit = permits.try_acquire_owned().unwrap();
-            let (done, outcomes) = oneshot::channel();
-            queue.push_back(Ticket { calls: Vec::new(), done, deadline_ms: 0, size_bytes: *size_bytes, permit });
-            waiting.push(outcomes);
-        }
-        (queue, waiting)
-    }
-
-    fn pack(queue: &mut Queue) -> Vec<usize> {
-        queue.pack().iter().map(|ticket| ticket.size_bytes).collect()
-    }
-
-    #[test]
-    fn an_entry_is_filled_up_to_its_bound() {
-        let half = ENTRY_BYTES_MAX / 2;
-        let (mut queue, _waiting) = queue(&[half, half, 1, 2]);
-        assert!(queue.is_full());
-        assert_eq!(pack(&mut queue), [half, half]);
-        assert!(!queue.is_full());
-        assert_eq!(pack(&mut queue), [1, 2]);
-        assert_eq!((queue.size_bytes, pack(&mut queue)), (0, vec![]));
-    }
-
-    #[test]
-    fn small_tickets_go_between_large_ones() {
-        let large = ENTRY_BYTES_MAX + 1;
-        let (mut queue, _waiting) = queue(&[large, large + 1, 1, large + 2, 2]);
-        assert_eq!(pack(&mut queue), [large]);
-        assert_eq!(pack(&mut queue), [1, 2]);
-        assert_eq!(pack(&mut queue), [large + 1]);
-        assert_eq!(pack(&mut queue), [large + 2]);
-    }
-
-    #[test]
-    fn what_was_given_up_is_not_carried_out_behind_what_came_later() {
-        let large = ENTRY_BYTES_MAX + 1;
-        let (mut queue, mut waiting) = queue(&[large, large + 1, 1]);
-        assert_eq!(pack(&mut queue), [large]);
-        waiting.remove(1);
-        assert_eq!(pack(&mut queue), [1]);
-        assert_eq!((queue.size_bytes, pack(&mut queue)), (0, vec![]));
-    }
-}

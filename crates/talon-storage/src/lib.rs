@@ -97,6 +97,12 @@ pub trait Engine: Send + Sync + 'static {
     /// The state as it is now, for as long as the view is held. Keeps the engine open.
     fn view(&self) -> Result<Arc<dyn View>, StorageError>;
 
+    /// Whether a lot of what was written lately is on its way to the disk. Whoever has large values to write, and can wait, had better wait
+    /// until it is there.
+    fn is_busy(&self) -> bool {
+        false
+    }
+
     /// Makes everything durable that was written before the call.
     fn flush(&self) -> Result<(), StorageError>;
 

@@ -305,6 +305,11 @@ impl Machine {
         Ok(())
     }
 
+    /// Whether large values had better wait until what was applied lately is on the disk.
+    pub fn is_busy(&self) -> bool {
+        self.engine.is_busy()
+    }
+
     /// Makes durable what is applied so far, and returns it: after a crash, no earlier state will be found.
     ///
     /// # Errors

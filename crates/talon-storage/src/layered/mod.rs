@@ -406,6 +406,10 @@ impl Engine for LayeredEngine {
         Ok(Arc::new(LayeredView::new(current.base.clone(), current.published, live.clone(), *hasher)))
     }
 
+    fn is_busy(&self) -> bool {
+        self.shared.base().undrained > 1
+    }
+
     fn flush(&self) -> Result<(), StorageError> {
         self.shared.flush()
     }
