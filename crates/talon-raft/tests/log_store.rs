@@ -259,6 +259,31 @@ async fn a_purged_segment_that_came_back_is_deleted() {
 }
 
 #[tokio::test]
+async fn segments_are_written_again_and_what_they_held_is_not_found() {
+    let mut written_again = 0;
+    // A purge is durable with what is appended after it.
+    for last in (45..200).step_by(3).filter(|last| last % 40 > 0) {
+        let files = MemoryFiles::new();
+        let mut store = open(&files, SMALL).unwrap();
+        for index in 1..=last {
+            append(&store, entries(1, index..=index, 300)).await.unwrap();
+            if index % 40 == 0 {
+                store.purge(log_id(1, index - 3)).await.unwrap();
+            }
+        }
+        let names = talon_raft::log::Files::list(&files).unwrap();
+        assert!(names.iter().filter(|name| name.ends_with(".new")).count() <= 4, "{names:?}");
+        let newest = names.iter().rfind(|name| name.ends_with(".log")).unwrap();
+        // Behind the newest group lie entries of long ago.
+        written_again += u32::from(files.bytes(newest).unwrap()[3800..].iter().any(|byte| *byte != 0));
+        let survivors = [Survivors::All, Survivors::None, Survivors::Sectors(last)][last as usize % 3];
+        let store = open(&files.restart(survivors), SMALL).unwrap();
+        assert_eq!(contents(&store).await.entries, entries(1, last / 40 * 40 - 2..=last, 300), "{survivors:?}");
+    }
+    assert!(written_again > 25, "{written_again}");
+}
+
+#[tokio::test]
 async fn a_newer_format_is_refused_by_its_number() {
     let files = closed_log().await;
     let mut bytes = files.bytes(&segment(1)).unwrap();

@@ -1,7 +1,7 @@
 //! The bytes of a segment file, version 1. All integers are little-endian.
 //!
 //! ```text
-//! segment  header, then groups, then zeros up to the preallocated length
+//! segment  header, then groups, then up to the preallocated length zeros, or what the file held when it was an older segment
 //! header   magic(8) length(u32) crc(u32) | version(u32) sequence(u64) salt(u64) previous_end(u64)
 //!          first(u64) purged(log id) last(log id) committed(log id) vote(u8 flag, u64 term, u64 node, u8 committed)
 //! group    magic(u32) crc(u32) synced(u64) body_bytes(u64), then records of body_bytes in all

@@ -4,6 +4,8 @@
 //! So any bad byte in an older segment is damage; and in the newest one it is damage if a later group says that the place had been
 //! synced, or the file `synced` beside the segments does. After a power cut that file may be old; a bad last group that it does not
 //! speak of is taken for torn: nothing says otherwise, and nothing can.
+//!
+//! Behind the last group of the newest segment may be what the file held when it was an older segment; its salt was another one.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -190,7 +192,10 @@ impl Opened {
             if later.is_some() {
                 return Err(LogError::damaged(&self.name, at, what));
             }
-            tracing::warn!(file = self.name, offset = end, bytes = tail.len(), "cut a torn write off the log: {what}");
+            // Else it is most likely what the file held before it became this segment.
+            if GroupHeader::decode(tail, self.header.salt, end).is_some() {
+                tracing::warn!(file = self.name, offset = end, bytes = tail.len(), "cut a torn write off the log: {what}");
+            }
             self.file.truncate(end).map_err(failed("truncate"))?;
         }
         // What a killed process wrote and did not sync is still only in the page cache, and a failed sync may have marked
