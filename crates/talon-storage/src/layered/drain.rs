@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::generation::Generation;
 use super::merge::Merge;
+use super::run::visit_in_order;
 use super::view::Base;
 use super::{Shared, lock, wal};
 use crate::{Batch, Durability, Space, StorageError};
@@ -137,25 +138,35 @@ fn hand_over(shared: &Shared, generation: &Arc<Generation>) -> Result<(), Storag
     for range in &ranges {
         batch.delete_range(range.space, &range.from, &range.until);
     }
-    let all: usize = generation.runs().iter().map(|run| run.len()).sum();
+    let runs = generation.runs();
+    let all: usize = runs.iter().map(|run| run.len()).sum();
     let mut done = 0;
-    for space in Space::ALL {
+    let write_full = |batch: &mut Batch, done: usize| {
+        if batch.size_bytes() >= BATCH_BYTES {
+            shared.inner.write(batch, Durability::Unlogged)?;
+            batch.clear(BATCH_BYTES);
+            shared.drained_permille.store(done * HANDED_OVER_PERMILLE / all.max(1), Ordering::Relaxed);
+            if shared.settings.threads {
+                sort_some(shared);
+            }
+        }
+        Ok(())
+    };
+    let push = |batch: &mut Batch, space, key: &[u8], sequence, value: Option<&[u8]>| match value {
+        _ if ranges.iter().any(|range| range.hides(space, key, sequence)) => {}
+        Some(value) => batch.put(space, key, &[value]),
+        None => batch.delete(space, key),
+    };
+    // Nearly all rows are data: these are neither shared nor copied on their way into the batch.
+    visit_in_order(&generation.data, &runs, |key, row| {
+        done += 1;
+        generation.data.visit_newest(row, |sequence, value| push(&mut batch, Space::Data, key, sequence, value));
+        write_full(&mut batch, done)
+    })?;
+    for space in [Space::Expiry, Space::Meta] {
         for (key, found) in Merge::new([generation].into_iter(), space, b"", None, u64::MAX) {
-            done += usize::from(space == Space::Data);
-            let deleted = ranges.iter().any(|range| range.hides(space, &key, found.sequence));
-            match found.value {
-                _ if deleted => {}
-                Some(value) => batch.put(space, &key, &[&value]),
-                None => batch.delete(space, &key),
-            }
-            if batch.size_bytes() >= BATCH_BYTES {
-                shared.inner.write(&batch, Durability::Unlogged)?;
-                batch.clear(BATCH_BYTES);
-                shared.drained_permille.store(done * HANDED_OVER_PERMILLE / all.max(1), Ordering::Relaxed);
-                if shared.settings.threads {
-                    sort_some(shared);
-                }
-            }
+            push(&mut batch, space, &key, found.sequence, found.value.as_deref());
+            write_full(&mut batch, done)?;
         }
     }
     batch.delete(Space::Meta, UNDER_WAY);

@@ -8,15 +8,13 @@ use bytes::Bytes;
 
 use super::generation::Generation;
 use super::ordered::Ordered;
-use super::run::Run;
+use super::run::{Run, TOUCHED_ROWS};
 use super::table::{Found, Table};
 use crate::Space;
 
 /// How many rows of an ordered space are looked at under one lock, at first and later.
 const PAGE_ROWS_MIN: usize = 8;
 const PAGE_ROWS_MAX: usize = 256;
-/// Rows of a run lie anywhere in memory. Who reads many of them has so many brought near at once.
-const TOUCHED_ROWS: usize = 32;
 
 /// What generations know of the rows of a range.
 pub(super) struct Merge<'a> {

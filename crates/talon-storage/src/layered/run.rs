@@ -6,6 +6,8 @@ use bytes::Bytes;
 
 use super::table::{Known, RowId, Table};
 
+/// Rows of a run lie anywhere in memory. Who reads many of them has so many brought near at once.
+pub(super) const TOUCHED_ROWS: usize = 32;
 /// Runs that are longer than this together are not merged.
 const MERGED_KEYS_MAX: usize = 256 << 10;
 
@@ -138,6 +140,27 @@ impl Unsorted {
         });
         let keys = keys.collect();
         Run { bytes: sorted.into(), keys }
+    }
+}
+
+/// Goes through all rows of a table by its runs, in the order of the keys.
+pub(super) fn visit_in_order<E>(
+    table: &Table,
+    runs: &[Arc<Run>],
+    mut visit: impl FnMut(&[u8], RowId) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut next = vec![0; runs.len()];
+    loop {
+        let heads = runs.iter().zip(&next).enumerate().filter(|(_, (run, place))| **place < run.len());
+        let first = heads.min_by(|(_, (one, at)), (_, (other, its))| one.key(**at).cmp(other.key(**its)));
+        let Some((number, (run, place))) = first.map(|(number, (run, place))| (number, (run, *place))) else {
+            return Ok(());
+        };
+        if place.is_multiple_of(TOUCHED_ROWS) {
+            table.touch_rows((place..run.len().min(place + TOUCHED_ROWS)).map(|place| run.row(place)));
+        }
+        next[number] += 1;
+        visit(run.key(place), run.row(place))?;
     }
 }
 

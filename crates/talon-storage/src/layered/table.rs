@@ -383,6 +383,22 @@ impl Table {
         self.read(row.shard as usize).version_at(row.key, at)
     }
 
+    /// Shows the newest version of a row: which operation wrote it, and its value (`None`: it is gone).
+    pub fn visit_newest(&self, row: RowId, visit: impl FnOnce(u64, Option<&[u8]>)) {
+        let shard = self.read(row.shard as usize);
+        let newest = shard.arena.version(shard.arena.newest(row.key));
+        match newest.length {
+            DELETED => visit(newest.sequence, None),
+            LARGE => {
+                let (sequence, value) = (newest.sequence, shard.large[newest.large as usize].clone());
+                // Copying it takes a while.
+                drop(shard);
+                visit(sequence, Some(&value));
+            }
+            length => visit(newest.sequence, Some(&newest.bytes[..length as usize])),
+        }
+    }
+
     /// Writes rows. Their sequences are above all before, and of two writes to a row the later one comes later. Only for the one
     /// writer.
     pub fn write(&self, writes: &mut [Write<'_>], seen: &Seen<'_>) {
