@@ -276,7 +276,9 @@ impl Journal {
     pub fn delete_purged(&mut self) -> Result<Vec<u64>, LogError> {
         let mut deleted = Vec::new();
         let purged = self.marks.purged.map(|purged| purged.index);
-        while let Some(oldest) = self.sealed.pop_front_if(|oldest| oldest.index_max <= purged) {
+        while self.sealed.front().is_some_and(|oldest| oldest.index_max <= purged)
+            && let Some(oldest) = self.sealed.pop_front()
+        {
             let name = format::segment_name(oldest.sequence);
             let failed = |action| {
                 let path = self.files.describe(&name);

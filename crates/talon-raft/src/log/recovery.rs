@@ -194,7 +194,12 @@ impl Opened {
             }
             // Else it is most likely what the file held before it became this segment.
             if GroupHeader::decode(tail, self.header.salt, end).is_some() {
-                tracing::warn!(file = self.name, offset = end, bytes = tail.len(), "cut a torn write off the log: {what}");
+                tracing::warn!(
+                    file = self.name,
+                    offset = end,
+                    bytes = tail.len(),
+                    "cut a torn write off the log: {what}"
+                );
             }
             self.file.truncate(end).map_err(failed("truncate"))?;
         }
