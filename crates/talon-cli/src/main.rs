@@ -7,7 +7,8 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// jemalloc's own settings. By default it, too, gives everything from 8 MB on back at once.
+/// jemalloc's own settings, found by this name where it stands in for the system's `malloc` (as on Linux with glibc). By default it, too, gives
+/// everything from 8 MB on back at once.
 #[unsafe(export_name = "malloc_conf")]
 pub static ALLOCATOR_SETTINGS: &[u8] = b"oversize_threshold:0\0";
 

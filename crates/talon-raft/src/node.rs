@@ -328,8 +328,8 @@ impl Node {
         spawn(&ending, async move {
             let (leadership, status) = (proposing.leadership.clone(), proposing.status.clone());
             let leader = || status.borrow().leader().cloned();
-            let may_large = || !proposing.stores.live().machine.is_busy();
-            proposing.proposer.run(proposing.raft.clone(), leadership, leader, may_large).await;
+            let is_busy = || proposing.stores.live().machine.is_busy();
+            proposing.proposer.run(proposing.raft.clone(), leadership, leader, is_busy).await;
         });
         if !restarted && inner.stores.live().machine.applied().is_nothing() {
             spawn(&ending, form(inner.clone(), network, identity));

@@ -23,12 +23,12 @@ use tokio::time::Instant;
 use crate::gathering::Gathering;
 use crate::leadership::Leadership;
 use crate::pending::{Pending, Proposed, Ticket};
-use crate::queue::{Queue, is_large};
+use crate::queue::{ENTRY_BYTES_MAX, Queue, is_large};
 use crate::state::Raft;
 use crate::timekeeper::Timekeeper;
 use crate::types::{LeaderId, ProposalEntry, TypeConfig};
 
-/// How many entries are under way at most; all but [`SMALL_IN_FLIGHT_MAX`] were full, or went between large ones.
+/// How many entries are under way at most; all but [`SMALL_IN_FLIGHT_MAX`] were full, or large.
 const IN_FLIGHT_MAX: usize = 16;
 /// How many entries are under way when one that is not full may still be the next.
 ///
@@ -90,6 +90,7 @@ impl Drop for Client<'_> {
 struct UnderWay {
     seed: u64,
     since: Instant,
+    /// How many there are in it that are waited for to come back: none if it is large.
     pipelines: usize,
     size_bytes: usize,
     is_large: bool,
@@ -153,7 +154,8 @@ impl Proposer {
             return deny(Denied::Busy);
         };
         let (done, outcomes) = oneshot::channel();
-        let _client = self.clients.enter();
+        // Large ones are not waited for.
+        let _client = (size_bytes <= ENTRY_BYTES_MAX).then(|| self.clients.enter());
         let wakes = {
             let mut queue = self.queue();
             if queue.closed {
@@ -196,7 +198,7 @@ impl Proposer {
         raft: Raft,
         mut leadership: watch::Receiver<Leadership>,
         leader: impl Fn() -> Option<Member>,
-        may_large: impl Fn() -> bool,
+        is_busy: impl Fn() -> bool,
     ) {
         let _open = Open(self);
         let mut in_flight = FuturesUnordered::new();
@@ -206,7 +208,7 @@ impl Proposer {
         let mut refused = false;
         let mut gathering = Gathering::default();
         let mut in_flight_bytes = 0;
-        // How many pipelines are under way.
+        // How many pipelines are under way, without large ones.
         let mut under_way = 0;
         loop {
             let now = *leadership.borrow_and_update();
@@ -220,21 +222,24 @@ impl Proposer {
                 match now {
                     Leadership::Leading { .. } => {
                         while in_flight.len() < IN_FLIGHT_MAX && in_flight_bytes < IN_FLIGHT_BYTES_MAX {
-                            let now = Instant::now();
+                            let since = Instant::now();
                             let packed = {
                                 let mut queue = self.queue();
                                 let goes = in_flight.len() < SMALL_IN_FLIGHT_MAX
-                                    && gathering.is_over(queue.small_len(), under_way, now);
-                                queue.pack(goes, now, &may_large)
+                                    && gathering.is_over(queue.small_len(), under_way, since);
+                                queue.pack(goes, since, &is_busy)
                             };
                             let Some(tickets) = packed else { break };
-                            gathering.proposed(self.clients.take_peak());
+                            let is_large = tickets.iter().any(is_large);
+                            if !is_large {
+                                gathering.proposed(self.clients.take_peak());
+                            }
                             let entry = UnderWay {
                                 seed: seeds.draw(),
-                                since: now,
-                                pipelines: tickets.len(),
+                                since,
+                                pipelines: if is_large { 0 } else { tickets.len() },
                                 size_bytes: tickets.iter().map(|ticket| ticket.size_bytes).sum(),
-                                is_large: tickets.iter().any(is_large),
+                                is_large,
                             };
                             let Some(result) = self.propose(&raft, entry.seed, tickets).await else {
                                 gathering.give_up();
@@ -269,7 +274,9 @@ impl Proposer {
                     // They have come while nobody looked.
                     self.wake.notify_one();
                 }
-                let small = gathering.until().filter(|_| queue.small_len() > 0 && in_flight.is_empty());
+                let small = gathering.until().filter(|_| queue.small_len() > 0 && under_way == 0);
+                let small = small.filter(|_| may_propose && has_room(SMALL_IN_FLIGHT_MAX));
+                // One whose time has come and that waits all the same, for the storage, is looked at again after a while.
                 let large = queue.large_goes_at().filter(|at| *at > Instant::now());
                 let large = large.filter(|_| may_propose && has_room(IN_FLIGHT_MAX));
                 (queue.len() > 0, small.into_iter().chain(large).min())

@@ -1,8 +1,9 @@
-//! What waits to be proposed. Tickets that are larger than an entry wait apart from all others: each of them takes the nodes a hundred times as
-//! long, and a stream of them must not make everybody else wait for several.
+//! What waits to be proposed. Tickets that are larger than an entry wait apart from all others: each of them takes the nodes a hundred
+//! times as long, and a stream of them must not make everybody else wait for several.
 //!
-//! After a large one, small ones have half the time that it took for themselves; but no longer than they keep coming. (Clients that wait for their
-//! answers send the next request after that. With a single turn, each had one answer per large value.)
+//! After a large one, small ones have half the time that it took for themselves; but no longer than they keep coming. (Clients that wait
+//! for their answers send the next request after that. With a single turn, each had one answer per large value.) While the storage is
+//! busy with what came before, large ones wait a little longer: they would only wait there, and everybody behind them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -22,12 +23,20 @@ const FULL_BYTES: usize = ENTRY_BYTES_MAX / 2;
 /// Small ones that have not come for this part of the time that the large one took have had enough. (While large ones keep the processors busy, clients take a while
 /// to come back.)
 const QUIET_SHARE: u32 = 8;
+/// A large one counts as having taken so long at most: one that took longer did not wait for the processors.
+const TOOK_MAX: Duration = Duration::from_secs(1);
+/// From this size on, large ones wait for a busy storage. (Long pipelines of small values are not to be held up.)
+const HUGE_BYTES: usize = 4 << 20;
+/// For so long at most; then they go until it is no longer busy.
+const BUSY_MAX: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 pub(crate) struct Queue {
     small: Lane,
     large: Lane,
     small_time: Option<SmallTime>,
+    /// Since when the storage is busy, as far as anybody who had to wait for it knows.
+    busy_since: Option<Instant>,
     /// How many small tickets are waited for. (Only the first, this one and those that fill an entry wake the one who proposes.)
     pub wanted: usize,
     /// Nobody takes tickets any more.
@@ -139,14 +148,23 @@ impl Queue {
     }
 
     /// The next entry's tickets: one that is large, or the small ones that fit into an entry; unless `any`, only if they fill it.
-    pub fn pack(&mut self, any: bool, now: Instant, may_large: impl FnOnce() -> bool) -> Option<Vec<Ticket>> {
+    ///
+    /// `is_busy`: whether the storage is.
+    pub fn pack(&mut self, any: bool, now: Instant, is_busy: impl FnOnce() -> bool) -> Option<Vec<Ticket>> {
         // Whoever has given up and gone on must not find what he gave up behind what came later.
         drop(self.take_if(|ticket| ticket.done.is_closed()));
         let is_large_turn = self.small_time.is_some_and(|time| now >= time.until);
         let is_quiet = self.small.tickets.is_empty() && self.small_time.is_none_or(|time| now >= time.quiet);
-        if !self.large.tickets.is_empty() && (is_large_turn || is_quiet) && may_large() {
-            self.small_time = None;
-            return Some(self.large.take(1));
+        if let Some(large) = self.large.tickets.front()
+            && (is_large_turn || is_quiet)
+        {
+            if large.size_bytes >= HUGE_BYTES {
+                self.busy_since = is_busy().then(|| self.busy_since.unwrap_or(now));
+            }
+            if large.size_bytes < HUGE_BYTES || self.busy_since.is_none_or(|since| now - since >= BUSY_MAX) {
+                self.small_time = None;
+                return Some(self.large.take(1));
+            }
         }
         if self.small.tickets.is_empty() || !any && !self.small.is_full() {
             return None;
@@ -169,7 +187,7 @@ impl Queue {
     /// An entry that was handed in at `since` has come to its end.
     pub fn ended(&mut self, was_large: bool, since: Instant, now: Instant) {
         if was_large {
-            let took = now - since;
+            let took = (now - since).min(TOOK_MAX);
             let (until, quiet_after) = (now + took / 2, took / QUIET_SHARE);
             self.small_time = (self.small_len() > 0).then_some(SmallTime { until, quiet: until, quiet_after });
         } else if let Some(time) = &mut self.small_time {
@@ -217,15 +235,15 @@ mod tests {
     }
 
     fn pack(queue: &mut Queue, now: Instant) -> Vec<usize> {
-        queue.pack(true, now, || true).into_iter().flatten().map(|ticket| ticket.size_bytes).collect()
+        queue.pack(true, now, || false).into_iter().flatten().map(|ticket| ticket.size_bytes).collect()
     }
 
     #[test]
     fn an_entry_is_filled_up_to_its_bound() {
         let (half, now) = (ENTRY_BYTES_MAX / 2, Instant::now());
         let (mut queue, _waiting) = queue(&[half, half, 1, 2]);
-        assert!(queue.pack(false, now, || true).is_some_and(|tickets| tickets.len() == 2));
-        assert!(queue.pack(false, now, || true).is_none(), "the rest does not fill one");
+        assert!(queue.pack(false, now, || false).is_some_and(|tickets| tickets.len() == 2));
+        assert!(queue.pack(false, now, || false).is_none(), "the rest does not fill one");
         assert_eq!(pack(&mut queue, now), [1, 2]);
         assert_eq!((queue.small.size_bytes, pack(&mut queue, now)), (0, vec![]));
     }
@@ -268,6 +286,36 @@ mod tests {
     }
 
     #[test]
+    fn one_that_took_very_long_does_not_keep_the_next_one_waiting_for_long() {
+        let now = Instant::now();
+        let (mut queue, mut waiting) = queue(&[LARGE, LARGE + 1]);
+        assert_eq!(pack(&mut queue, now), [LARGE]);
+        push(&mut queue, &mut waiting, &[1]);
+        let end = now + 30_000 * MS;
+        queue.ended(true, now, end);
+        assert_eq!(queue.large_goes_at(), Some(end + TOOK_MAX / 2));
+    }
+
+    #[test]
+    fn large_ones_wait_for_a_busy_storage_but_not_for_ever() {
+        let now = Instant::now();
+        let (mut queue, mut waiting) = queue(&[LARGE, HUGE_BYTES, HUGE_BYTES + 1, HUGE_BYTES + 2]);
+        let busy = |queue: &mut Queue, now| -> Vec<usize> {
+            queue.pack(true, now, || true).into_iter().flatten().map(|ticket| ticket.size_bytes).collect()
+        };
+        assert_eq!(busy(&mut queue, now), [LARGE], "not so large");
+        assert_eq!(busy(&mut queue, now), NOTHING);
+        assert_eq!(busy(&mut queue, now + BUSY_MAX - MS), NOTHING);
+        push(&mut queue, &mut waiting, &[1]);
+        assert_eq!(busy(&mut queue, now + BUSY_MAX - MS), [1], "others go on");
+        assert_eq!(busy(&mut queue, now + BUSY_MAX), [HUGE_BYTES]);
+        assert_eq!(busy(&mut queue, now + BUSY_MAX), [HUGE_BYTES + 1], "nor is it waited for again");
+        assert_eq!(pack(&mut queue, now + BUSY_MAX), [HUGE_BYTES + 2], "it is no longer busy");
+        push(&mut queue, &mut waiting, &[HUGE_BYTES]);
+        assert_eq!(busy(&mut queue, now + BUSY_MAX), NOTHING, "it is busy again");
+    }
+
+    #[test]
     fn what_was_given_up_is_not_carried_out_behind_what_came_later() {
         let now = Instant::now();
         let (mut queue, mut waiting) = queue(&[LARGE, LARGE + 1, 1, 2]);
@@ -289,7 +337,7 @@ mod tests {
     fn what_is_put_back_comes_first() {
         let now = Instant::now();
         let (mut queue, mut waiting) = queue(&[1, 2]);
-        let tickets = queue.pack(true, now, || true).unwrap();
+        let tickets = queue.pack(true, now, || false).unwrap();
         push(&mut queue, &mut waiting, &[3]);
         queue.put_back(tickets);
         assert_eq!(pack(&mut queue, now), [1, 2, 3]);

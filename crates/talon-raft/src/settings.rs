@@ -43,7 +43,8 @@ pub struct Settings {
     pub memory_bytes: usize,
     /// The size of one file of the log, bytes.
     pub log_segment_bytes: u64,
-    /// How much the log grows before a checkpoint is made and the log behind it goes, bytes.
+    /// How much the log grows before a checkpoint is made and the log behind it goes, bytes. (Up to four of its files are kept to be written
+    /// again.)
     pub log_bytes_before_checkpoint: u64,
     /// How much log is kept for followers that lag, bytes; beyond it they get a checkpoint.
     pub log_bytes_max: u64,

@@ -1,4 +1,4 @@
-//! The bytes of a segment file, version 1. All integers are little-endian.
+//! The bytes of a segment file, version 2. All integers are little-endian.
 //!
 //! ```text
 //! segment  header, then groups, then up to the preallocated length zeros, or what the file held when it was an older segment
@@ -13,7 +13,9 @@
 //! it began, so that older segments can be deleted. `previous_end` is how long the segment before was; it was synced before
 //! this one came to be. A group's `synced` says up to which byte the segment was known to be on the disk when the group was
 //! written: that is how recovery tells a write that was cut off from bytes that went bad. Its checksum covers
-//! the segment's salt and the group's offset as well, so that no value that a client stored passes for a group.
+//! the segment's salt and the group's offset as well, so that no value that a client stored passes for a group. The checksum of a
+//! record begins with the salt, so that no record of an older segment passes for one of this. (In version 1 it did not, and no file was
+//! written again.)
 
 use bytes::{Buf, BufMut};
 
@@ -21,7 +23,7 @@ use super::marks::Marks;
 use crate::types::{LogId, Vote, log_id};
 
 /// The version this build writes; it reads up to this one.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// How long a segment's header is.
 pub(super) const HEADER_BYTES: usize = HEADER_FRONT_BYTES + HEADER_BODY_BYTES;
@@ -61,6 +63,7 @@ impl Kind {
 /// What a segment begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
+    pub version: u32,
     pub sequence: u64,
     pub salt: u64,
     /// How long the segment before is; 0 = this is the first of all.
@@ -76,9 +79,14 @@ pub(super) enum HeaderFault {
 }
 
 impl SegmentHeader {
+    /// What the checksums of the segment's records begin with.
+    pub fn seed(&self) -> u32 {
+        if self.version < 2 { 0 } else { crc32c::crc32c(&self.salt.to_le_bytes()) }
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(HEADER_BODY_BYTES);
-        body.put_u32_le(FORMAT_VERSION);
+        body.put_u32_le(self.version);
         body.put_u64_le(self.sequence);
         body.put_u64_le(self.salt);
         body.put_u64_le(self.previous_end);
@@ -117,7 +125,8 @@ impl SegmentHeader {
         let first = body.get_u64_le();
         let (purged, last, committed) = (take_log_id(&mut body), take_log_id(&mut body), take_log_id(&mut body));
         let vote = take_vote(&mut body);
-        Ok(SegmentHeader { sequence, salt, previous_end, marks: Marks { vote, committed, purged, first, last } })
+        let marks = Marks { vote, committed, purged, first, last };
+        Ok(SegmentHeader { version, sequence, salt, previous_end, marks })
     }
 }
 
@@ -178,24 +187,25 @@ impl GroupHeader {
     }
 }
 
-/// The header of a record whose payload is `parts`, one behind the other.
-pub(super) fn record_header(kind: Kind, parts: [&[u8]; 2]) -> [u8; RECORD_HEADER_BYTES] {
+/// The header of a record whose payload is `parts`, one behind the other, in a segment with this seed.
+pub(super) fn record_header(seed: u32, kind: Kind, parts: [&[u8]; 2]) -> [u8; RECORD_HEADER_BYTES] {
     let mut header = [0; RECORD_HEADER_BYTES];
     header[4..8].copy_from_slice(&((parts[0].len() + parts[1].len()) as u32).to_le_bytes());
     header[8] = kind as u8;
-    let crc = parts.iter().fold(crc32c::crc32c(&header[4..]), |crc, part| crc32c::crc32c_append(crc, part));
+    let crc =
+        parts.iter().fold(crc32c::crc32c_append(seed, &header[4..]), |crc, part| crc32c::crc32c_append(crc, part));
     header[..4].copy_from_slice(&crc.to_le_bytes());
     header
 }
 
-/// The record that `bytes` begin with: its kind and payload; or what is wrong with it.
-pub(super) fn decode_record(bytes: &[u8]) -> Result<(Kind, &[u8]), &'static str> {
+/// The record that `bytes` begin with, in a segment with this seed: its kind and payload; or what is wrong with it.
+pub(super) fn decode_record(seed: u32, bytes: &[u8]) -> Result<(Kind, &[u8]), &'static str> {
     let Some(mut header) = bytes.get(..RECORD_HEADER_BYTES) else { return Err("a record ends inside its header") };
     let (crc, length, kind) = (header.get_u32_le(), header.get_u32_le() as usize, header.get_u8());
     let Some(covered) = bytes.get(4..RECORD_HEADER_BYTES + length) else {
         return Err("a record ends inside its payload");
     };
-    if crc32c::crc32c(covered) != crc {
+    if crc32c::crc32c_append(seed, covered) != crc {
         return Err("the checksum of a record does not match");
     }
     let kind = Kind::from_number(kind).ok_or("a record is of an unknown kind")?;
@@ -249,7 +259,7 @@ pub(super) fn segment_name(sequence: u64) -> String {
     format!("{sequence:012}.log")
 }
 
-/// What a segment is called until it is whole.
+/// What a segment is called until it is whole, and when it is no longer needed.
 pub(super) fn unfinished_name(sequence: u64) -> String {
     format!("{sequence:012}.new")
 }
@@ -311,7 +321,7 @@ mod tests {
             first: 6,
             last: Some(log_id(5, 11)),
         };
-        let header = SegmentHeader { sequence: 7, salt: 99, previous_end: 1234, marks };
+        let header = SegmentHeader { version: FORMAT_VERSION, sequence: 7, salt: 99, previous_end: 1234, marks };
         let bytes = header.encode();
         assert_eq!(bytes.len(), HEADER_BYTES);
         assert_eq!(SegmentHeader::decode(&bytes).unwrap(), header);
@@ -351,14 +361,14 @@ mod tests {
 
     #[test]
     fn a_record_survives_and_any_flipped_bit_is_seen() {
-        let mut bytes = record_header(Kind::Vote, [b"ab", b"cde"]).to_vec();
+        let mut bytes = record_header(5, Kind::Vote, [b"ab", b"cde"]).to_vec();
         bytes.extend_from_slice(b"abcde");
-        assert_eq!(decode_record(&bytes).unwrap(), (Kind::Vote, &b"abcde"[..]));
+        assert_eq!(decode_record(5, &bytes).unwrap(), (Kind::Vote, &b"abcde"[..]));
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(decode_record(&flipped).is_err(), "bit {bit}");
+            assert!(decode_record(5, &flipped).is_err(), "bit {bit}");
         }
-        assert!(decode_record(&[0; 64]).is_err(), "zeros are no record");
+        assert!(decode_record(0, &[0; 64]).is_err(), "zeros are no record");
     }
 }

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use super::error::LogError;
 use super::files::{File, Files};
 use super::format::{
-    self, GROUP_HEADER_BYTES, GroupHeader, HEADER_BYTES, Kind, RECORD_HEADER_BYTES, SYNCED_NAME, SegmentHeader, Synced,
+    self, FORMAT_VERSION, GROUP_HEADER_BYTES, GroupHeader, HEADER_BYTES, Kind, RECORD_HEADER_BYTES, SYNCED_NAME,
+    SegmentHeader, Synced,
 };
 use super::index::Place;
 use super::marks::Marks;
@@ -99,7 +100,8 @@ impl Journal {
     /// Begins a log where there is none.
     pub fn begin(files: Arc<dyn Files>, segment_bytes: u64) -> Result<Journal, LogError> {
         let salt = new_salt();
-        let header = SegmentHeader { sequence: 1, salt, previous_end: 0, marks: Marks::default() };
+        let header =
+            SegmentHeader { version: FORMAT_VERSION, sequence: 1, salt, previous_end: 0, marks: Marks::default() };
         let newest = create_segment(&*files, &header, segment_bytes, None)?;
         let synced_file = synced_file(&*files)?;
         Ok(Journal {
@@ -163,7 +165,6 @@ impl Journal {
     }
 
     fn record(&mut self, kind: Kind, parts: [&[u8]; 2]) -> Result<(u64, u64), LogError> {
-        let header = format::record_header(kind, parts);
         let record_bytes = RECORD_HEADER_BYTES + parts[0].len() + parts[1].len();
         let group_bytes_max = GROUP_BYTES_MAX.min(self.segment_bytes / 4) as usize;
         let alone = record_bytes > group_bytes_max;
@@ -175,7 +176,7 @@ impl Journal {
             self.roll(record_bytes)?;
         }
         let offset = self.end + self.group.len() as u64;
-        self.group.extend_from_slice(&header);
+        self.group.extend_from_slice(&format::record_header(self.newest.seed, kind, parts));
         self.group.extend_from_slice(parts[0]);
         if alone {
             // Not copied: the payload follows the group's first bytes into the file.
@@ -260,7 +261,13 @@ impl Journal {
         self.newest.file.truncate(self.end).map_err(|error| self.failed("truncate", error))?;
         let sequence = self.newest.sequence + 1;
         self.salt = new_salt();
-        let header = SegmentHeader { sequence, salt: self.salt, previous_end: self.end, marks: self.marks.clone() };
+        let header = SegmentHeader {
+            version: FORMAT_VERSION,
+            sequence,
+            salt: self.salt,
+            previous_end: self.end,
+            marks: self.marks.clone(),
+        };
         self.room = self.segment_bytes.max((HEADER_BYTES + GROUP_HEADER_BYTES + record_bytes) as u64);
         let spare = self.take_spare();
         let newest = create_segment(&*self.files, &header, self.room, spare)?;
@@ -302,9 +309,9 @@ impl Journal {
         Ok(deleted)
     }
 
-    /// A file for the next segment, if there is one that nobody reads from any more.
+    /// A file for the next segment, if there is one that nobody reads from any more, and if that is long enough.
     fn take_spare(&mut self) -> Option<Spare> {
-        let unread = self.spares.iter().position(|spare| Arc::strong_count(&spare.file) == 1)?;
+        let unread = self.spares.iter_mut().position(|spare| Arc::get_mut(&mut spare.file).is_some())?;
         (self.room <= self.segment_bytes).then(|| self.spares.swap_remove(unread))
     }
 }
@@ -348,7 +355,7 @@ fn create_segment(
     file.sync().map_err(failed("sync"))?;
     files.rename(&unfinished, &name).map_err(failed("rename"))?;
     files.sync_names().map_err(failed("name"))?;
-    Ok(Segment { sequence: header.sequence, file, index_max: None })
+    Ok(Segment { sequence: header.sequence, file, seed: header.seed(), index_max: None })
 }
 
 #[cfg(test)]
@@ -378,9 +385,55 @@ mod tests {
         let mut now = vec![0; 2000];
         reader.read_at(HEADER_BYTES as u64, &mut now).unwrap();
         assert_eq!(now, before);
-        let file = Arc::downgrade(&reader);
+        let file = Arc::as_ptr(&reader).cast::<()>();
         drop(reader);
-        assert!(std::sync::Weak::ptr_eq(&Arc::downgrade(&roll(&mut journal)), &file));
+        assert_eq!(Arc::as_ptr(&roll(&mut journal)).cast::<()>(), file);
         assert!(journal.spares.is_empty());
+    }
+
+    fn recovered(files: &MemoryFiles) -> Recovered {
+        super::super::recovery::recover(files, 4096).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_record_of_an_older_segment_behind_a_new_group_is_not_taken_for_its_own() {
+        let files = MemoryFiles::new();
+        let mut journal = Journal::begin(Arc::new(files.clone()), 4096).unwrap();
+        let vote = |journal: &mut Journal, term| {
+            let begins = journal.end as usize;
+            journal.vote(Vote::new(term, 1)).unwrap();
+            journal.sync().unwrap();
+            begins + GROUP_HEADER_BYTES..journal.end as usize
+        };
+        let body = vote(&mut journal, 3);
+        let old = files.bytes(&format::segment_name(1)).unwrap()[body].to_vec();
+        roll(&mut journal);
+        vote(&mut journal, 8);
+        let body = vote(&mut journal, 9);
+        // The group's header reached the disk. Where its body was to be, the disk still has what was there before.
+        let newest = format::segment_name(2);
+        let mut bytes = files.bytes(&newest).unwrap();
+        assert_eq!(old.len(), body.len());
+        bytes[body].copy_from_slice(&old);
+        let files = files.restart(super::super::Survivors::All);
+        files.put(&newest, bytes);
+        files.delete(SYNCED_NAME).unwrap();
+        assert_eq!(recovered(&files).marks.vote, Some(Vote::new(8, 1)), "a torn write is cut off");
+    }
+
+    #[test]
+    fn a_segment_of_version_1_is_read_and_written_on() {
+        let files = MemoryFiles::new();
+        let marks = Marks::default();
+        let header = SegmentHeader { version: 1, sequence: 1, salt: 77, previous_end: 0, marks };
+        create_segment(&files, &header, 4096, None).unwrap();
+        for term in 1..200 {
+            let (mut journal, marks) = Journal::resume(Arc::new(files.clone()), 4096, recovered(&files)).unwrap();
+            assert_eq!(marks.vote, (term > 1).then(|| Vote::new(term - 1, 1)));
+            assert_eq!(journal.newest.seed == 0, journal.newest.sequence == 1);
+            journal.vote(Vote::new(term, 1)).unwrap();
+            journal.sync().unwrap();
+        }
+        assert!(recovered(&files).segments.len() == 1 && files.bytes(&format::segment_name(1)).is_none());
     }
 }

@@ -25,6 +25,8 @@ use crate::types::decode_entry_head;
 pub(super) struct Segment {
     pub sequence: u64,
     pub file: Arc<dyn File>,
+    /// What the checksums of its records begin with.
+    pub seed: u32,
     /// The highest index of the entries ever written to it.
     pub index_max: Option<u64>,
 }
@@ -79,8 +81,8 @@ pub(super) fn recover(files: &dyn Files, segment_bytes: u64) -> Result<Option<Re
             Some(length) => segment.replay_sealed(length, &mut replay)?,
             None => segment.replay_last(segment_bytes, synced_end, &mut replay)?,
         };
-        let (sequence, file) = (segment.header.sequence, segment.file.clone());
-        segments.push(Segment { sequence, file, index_max: replay.index_max });
+        let (sequence, seed, file) = (segment.header.sequence, segment.header.seed(), segment.file.clone());
+        segments.push(Segment { sequence, file, seed, index_max: replay.index_max });
     }
     replay.check_nothing_is_missing(&opened[0].name)?;
     for leftover in leftovers {
@@ -91,7 +93,7 @@ pub(super) fn recover(files: &dyn Files, segment_bytes: u64) -> Result<Option<Re
     Ok(Some(Recovered { marks: replay.marks, index: replay.index, segments, salt, end }))
 }
 
-/// The sequence numbers of the segments, ascending. Removes what was never finished.
+/// The sequence numbers of the segments, ascending. Removes what was never finished, or was no longer needed.
 fn sequences(files: &dyn Files) -> Result<Vec<u64>, LogError> {
     let names = files.list().map_err(|error| LogError::disk(files.describe(""), "list", error))?;
     let mut sequences = BTreeMap::new();
@@ -227,7 +229,7 @@ impl Opened {
             };
             let body_end = (end + GROUP_HEADER_BYTES as u64).saturating_add(group.body_bytes);
             let body = at + GROUP_HEADER_BYTES..usize::try_from(body_end).unwrap_or(usize::MAX).min(bytes.len());
-            let records = match split_records(bytes, body.clone(), body_end) {
+            let records = match split_records(self.header.seed(), bytes, body.clone(), body_end) {
                 Ok(records) => records,
                 Err((at, what)) => return Ok((end, Ending::Bad { at, what }, synced)),
             };
@@ -245,11 +247,16 @@ impl Opened {
 type Record<'a> = (usize, Kind, &'a [u8]);
 
 /// The records of a group, all of them or none.
-fn split_records(bytes: &[u8], body: Range<usize>, body_end: u64) -> Result<Vec<Record<'_>>, (u64, &'static str)> {
+fn split_records(
+    seed: u32,
+    bytes: &[u8],
+    body: Range<usize>,
+    body_end: u64,
+) -> Result<Vec<Record<'_>>, (u64, &'static str)> {
     let mut records = Vec::new();
     let mut at = body.start;
     while at < body.end {
-        let (kind, payload) = format::decode_record(&bytes[at..body.end]).map_err(|what| (at as u64, what))?;
+        let (kind, payload) = format::decode_record(seed, &bytes[at..body.end]).map_err(|what| (at as u64, what))?;
         records.push((at, kind, payload));
         at += RECORD_HEADER_BYTES + payload.len();
     }

@@ -66,7 +66,8 @@ pub(super) struct State {
     recent_bytes: u64,
     /// What was appended and is not synced, in bytes.
     pub unsynced_bytes: u64,
-    pub segments: BTreeMap<u32, Arc<dyn File>>,
+    /// The segments' files, and what the checksums of their records begin with.
+    pub segments: BTreeMap<u32, (Arc<dyn File>, u32)>,
     pub queue: VecDeque<Work>,
     pub writer: Writer,
     pub closing: bool,
@@ -93,7 +94,7 @@ pub(super) enum Piece {
     /// From memory.
     Ready(Entry),
     /// From the disk.
-    OnDisk { index: u64, file: Arc<dyn File>, place: Place, record_bytes: u64 },
+    OnDisk { index: u64, file: Arc<dyn File>, seed: u32, place: Place, record_bytes: u64 },
 }
 
 impl Shared {
@@ -210,7 +211,7 @@ impl State {
     pub fn add_segments<'a>(&mut self, segments: impl Iterator<Item = &'a Segment>) {
         for segment in segments {
             let Ok(number) = u32::try_from(segment.sequence) else { return };
-            if self.segments.insert(number, Arc::clone(&segment.file)).is_some() {
+            if self.segments.insert(number, (Arc::clone(&segment.file), segment.seed)).is_some() {
                 return;
             }
         }
@@ -227,8 +228,8 @@ impl State {
         }
         let missing = || LogError::Missing { what: format!("entry {index} is neither in memory nor on the disk") };
         let (place, record_bytes) = self.index.place(index).ok_or_else(missing)?;
-        let file = self.segments.get(&place.segment).ok_or_else(missing)?.clone();
-        Ok(Piece::OnDisk { index, file, place, record_bytes })
+        let (file, seed) = self.segments.get(&place.segment).ok_or_else(missing)?.clone();
+        Ok(Piece::OnDisk { index, file, seed, place, record_bytes })
     }
 
     /// Takes entries in; they can be read from now on.
@@ -307,14 +308,14 @@ pub(super) fn record_bytes(entry: &Entry) -> u64 {
 impl Piece {
     /// The entry; reads the disk if it must.
     pub fn load(self, files: &dyn Files) -> Result<Entry, LogError> {
-        let (index, file, place, record_bytes) = match self {
+        let (index, file, seed, place, record_bytes) = match self {
             Piece::Ready(entry) => return Ok(entry),
-            Piece::OnDisk { index, file, place, record_bytes } => (index, file, place, record_bytes),
+            Piece::OnDisk { index, file, seed, place, record_bytes } => (index, file, seed, place, record_bytes),
         };
         let (path, offset) = (|| files.describe(&format::segment_name(place.segment.into())), u64::from(place.offset));
         let mut record = vec![0; record_bytes as usize];
         file.read_at(offset, &mut record).map_err(|error| LogError::disk(path(), "read", error))?;
-        match format::decode_record(&record) {
+        match format::decode_record(seed, &record) {
             Ok((Kind::Entry, payload)) if payload.len() + RECORD_HEADER_BYTES == record.len() => {}
             Ok(_) => return Err(LogError::damaged(&path(), offset, format!("entry {index} is not there"))),
             Err(what) => return Err(LogError::damaged(&path(), offset, what)),

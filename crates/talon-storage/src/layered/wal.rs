@@ -4,7 +4,7 @@
 //! file's pages that are there already take a tenth of the time to write.) Layout of a file (integers little-endian): `TALONWAL`, `u32` version,
 //! `u64` number of the first batch, `u64` salt; then records: `u32` length of the payload, `u32` CRC32C of the salt and all that follows, `u64`
 //! number of the batch, payload ([`Batch::encode`]). A length and a checksum of 0 are the end, and so is what no record of this file is: it
-//! was written when the file belonged to another generation, and that had another salt.
+//! was written when the file belonged to another generation, and that had another salt. (In version 1 there was no salt.)
 //!
 //! A batch that was cut off by the end of the process or of the power is the end of the log: nobody was told that it is there.
 
@@ -21,9 +21,13 @@ use crate::{Batch, StorageError};
 const MAGIC: &[u8; 8] = b"TALONWAL";
 const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 28;
+/// Without the salt: a whole header in version 1.
+const HEADER_FRONT_BYTES: usize = 20;
 const RECORD_HEADER_BYTES: usize = 16;
 /// So many files are kept to be written again.
 const SPARES_MAX: usize = 2;
+/// But none that is longer than this: one batch may be.
+const SPARE_BYTES_MAX: u64 = super::WAL_BYTES_MAX + 2 * GROW_BYTES;
 /// So much is taken from the disk at once.
 const GROW_BYTES: u64 = 16 << 20;
 /// A buffer that grew beyond this is given back.
@@ -33,7 +37,8 @@ const BUFFER_KEPT_BYTES: usize = 4 << 20;
 pub(super) struct Wal {
     folder: PathBuf,
     file: File,
-    salt: u64,
+    /// What the checksums in the file begin with.
+    seed: u32,
     /// The number of the file that is written to.
     sequence: u64,
     /// Of the next batch.
@@ -64,9 +69,9 @@ impl Wal {
         }
         let sequence = files.last().map_or(1, |last| last + 1);
         let number = number.unwrap_or(1);
-        let Begun { file, salt, room } = begin(folder, sequence, number)?;
+        let Begun { file, seed, room } = begin(folder, sequence, number)?;
         let end = HEADER_BYTES as u64;
-        Ok(Wal { folder: folder.to_owned(), file, salt, sequence, number, end, room, buffer: Vec::new() })
+        Ok(Wal { folder: folder.to_owned(), file, seed, sequence, number, end, room, buffer: Vec::new() })
     }
 
     /// Appends a batch; with `sync` it survives a power cut when this returns, and all before it.
@@ -78,7 +83,7 @@ impl Wal {
         let too_long = |_| failed(&self.folder, "write to", &io::Error::other("a batch of more than 4 GB"));
         let bytes = u32::try_from(bytes).map_err(too_long)?;
         self.buffer[8..16].copy_from_slice(&self.number.to_le_bytes());
-        let crc = checksum(self.salt, &self.buffer[8..]);
+        let crc = crc32c::crc32c_append(self.seed, &self.buffer[8..]);
         self.buffer[..4].copy_from_slice(&bytes.to_le_bytes());
         self.buffer[4..8].copy_from_slice(&crc.to_le_bytes());
         let end = self.end + self.buffer.len() as u64;
@@ -127,7 +132,7 @@ impl Wal {
         };
         finish(&mut self.file).map_err(|error| failed(&path(&self.folder, before), "end", &error))?;
         let begun = begin(&self.folder, before + 1, self.number)?;
-        (self.file, self.salt, self.room) = (begun.file, begun.salt, begun.room);
+        (self.file, self.seed, self.room) = (begun.file, begun.seed, begun.room);
         self.sequence = before + 1;
         self.end = HEADER_BYTES as u64;
         Ok(before)
@@ -138,7 +143,8 @@ impl Wal {
 pub(super) fn remove_upto(folder: &Path, sequence: u64) -> Result<(), StorageError> {
     for found in list(folder, WAL)?.into_iter().filter(|found| *found <= sequence) {
         let path = path(folder, found);
-        let removed = if list(folder, SPARE)?.len() < SPARES_MAX {
+        let bytes = fs::metadata(&path).map_err(|error| failed(&path, "measure", &error))?.len();
+        let removed = if bytes <= SPARE_BYTES_MAX && list(folder, SPARE)?.len() < SPARES_MAX {
             fs::rename(&path, spare_path(folder, found))
         } else {
             fs::remove_file(&path)
@@ -164,7 +170,8 @@ pub(super) fn disk_bytes(folder: &Path) -> Result<u64, StorageError> {
     Ok(bytes)
 }
 
-/// The files without the last one, if that was only being begun: no batch is in it, and the one before is the newest.
+/// The files without the last one, if that was only being begun: no batch is in it, and the one before is the newest. (One that is written
+/// again gets its name when its header is synced.)
 fn without_stub(folder: &Path, mut files: Vec<u64>) -> Result<Vec<u64>, StorageError> {
     if let Some(last) = files.last() {
         let path = path(folder, *last);
@@ -206,7 +213,8 @@ fn list(folder: &Path, ending: &str) -> Result<Vec<u64>, StorageError> {
 /// A file without a record.
 struct Begun {
     file: File,
-    salt: u64,
+    /// What the checksums in it begin with.
+    seed: u32,
     /// How long it is already.
     room: u64,
 }
@@ -236,14 +244,14 @@ fn begin(folder: &Path, sequence: u64, number: u64) -> Result<Begun, StorageErro
         }
         sync_folder()?;
         let room = file.metadata()?.len();
-        Ok(Begun { file, salt, room })
+        Ok(Begun { file, seed: seed_of(salt), room })
     };
     create().map_err(|error| failed(&path, "create", &error))
 }
 
-/// Of everything in a record behind the checksum.
-fn checksum(salt: u64, bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), bytes)
+/// What the checksums in a file with this salt begin with.
+fn seed_of(salt: u64) -> u32 {
+    crc32c::crc32c(&salt.to_le_bytes())
 }
 
 /// Replays one file; returns the number of the batch that comes next. Only the newest file may end in the midst of a record; what
@@ -259,25 +267,32 @@ fn read(
     let file = File::open(path).map_err(io)?;
     let mut left = file.metadata().map_err(io)?.len();
     let mut file = BufReader::with_capacity(1 << 20, file);
-    let mut header = [0; HEADER_BYTES];
-    if left < HEADER_BYTES as u64 {
+    let mut header = [0; HEADER_FRONT_BYTES];
+    if left < HEADER_FRONT_BYTES as u64 {
         return Err(damaged("it has no header"));
     }
     file.read_exact(&mut header).map_err(io)?;
-    left -= HEADER_BYTES as u64;
     let (magic, version, first) = (&header[..8], le_u32(&header[8..]), le_u64(&header[12..]));
-    let salt = le_u64(&header[20..]);
     if magic != MAGIC {
         return Err(damaged("it is no log of Talon's"));
     }
-    if version != VERSION {
-        return Err(damaged(&format!("it has format version {version}; this build reads version {VERSION}")));
+    if version > VERSION {
+        return Err(damaged(&format!("it has format version {version}; this build reads up to {VERSION}")));
     }
+    let (mut end, mut seed) = (HEADER_FRONT_BYTES as u64, 0);
+    if version > 1 {
+        let mut salt = [0; HEADER_BYTES - HEADER_FRONT_BYTES];
+        if left < HEADER_BYTES as u64 {
+            return Err(damaged("it has no header"));
+        }
+        file.read_exact(&mut salt).map_err(io)?;
+        (end, seed) = (HEADER_BYTES as u64, seed_of(le_u64(&salt)));
+    }
+    left -= end;
     if expected.is_some_and(|expected| expected != first) {
         return Err(damaged(&format!("it begins with batch {first}, and the file before ends elsewhere")));
     }
     let mut next = first;
-    let mut end = HEADER_BYTES as u64;
     let mut payload = Vec::new();
     while left >= RECORD_HEADER_BYTES as u64 {
         let mut head = [0; RECORD_HEADER_BYTES];
@@ -293,12 +308,10 @@ fn read(
             payload.resize(bytes as usize, 0);
             file.read_exact(&mut payload).map_err(io)?;
             left -= bytes;
-            whole = crc32c::crc32c_append(checksum(salt, &head[8..]), &payload) == crc;
+            whole = crc32c::crc32c_append(crc32c::crc32c_append(seed, &head[8..]), &payload) == crc;
         }
         if !whole {
             if is_newest {
-                let file = OpenOptions::new().write(true).open(path).map_err(io)?;
-                file.set_len(end).and_then(|()| file.sync_all()).map_err(io)?;
                 break;
             }
             return Err(damaged(&format!("batch {next} is damaged, and the log goes on behind it")));
@@ -307,6 +320,11 @@ fn read(
         replay(&batch)?;
         next += 1;
         end += RECORD_HEADER_BYTES as u64 + bytes;
+    }
+    if is_newest {
+        // What a killed process wrote is perhaps not synced; it counts from now on, and another file is going to follow it.
+        let file = OpenOptions::new().write(true).open(path).map_err(io)?;
+        file.set_len(end).and_then(|()| file.sync_all()).map_err(io)?;
     }
     Ok(Some(next))
 }
@@ -419,6 +437,11 @@ mod tests {
             assert_eq!(wal.roll().unwrap(), 2);
             assert_eq!(list(folder.path(), SPARE).unwrap(), [0_u64; 0]);
             append(&mut wal, kept);
+            if kept % 2 == 1 {
+                assert_eq!(wal.roll().unwrap(), 3);
+                append(&mut wal, 1);
+            }
+            let kept = kept + kept % 2;
             assert_eq!(replayed(folder.path()).len(), 2 + usize::from(kept), "killed");
             assert_eq!(replayed(folder.path()).len(), 2 + usize::from(kept), "and again");
             drop(wal);
@@ -452,5 +475,24 @@ mod tests {
         fs::create_dir_all(folder.path()).unwrap();
         fs::write(path(folder.path(), 1), one).unwrap();
         assert_eq!(replayed(folder.path()), encoded(1..3));
+    }
+
+    #[test]
+    fn version_1_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = Vec::new();
+        file.extend_from_slice(MAGIC);
+        file.extend_from_slice(&1_u32.to_le_bytes());
+        file.extend_from_slice(&1_u64.to_le_bytes());
+        for number in 1..4_u64 {
+            let mut covered = number.to_le_bytes().to_vec();
+            batch(number as u8).encode(&mut covered);
+            file.extend_from_slice(&(covered.len() as u32 - 8).to_le_bytes());
+            file.extend_from_slice(&crc32c::crc32c(&covered).to_le_bytes());
+            file.extend_from_slice(&covered);
+        }
+        fs::write(path(folder.path(), 1), &file).unwrap();
+        assert_eq!(replayed(folder.path()), encoded(1..4));
+        assert_eq!(replayed(folder.path()), encoded(1..4), "and before a file of this version");
     }
 }

@@ -81,7 +81,7 @@ impl LossyFiles {
     fn file(&self, names: &mut Names, name: &str, file: fs::File) -> io::Result<Arc<dyn File>> {
         let file = Arc::new(LossyFile::new(file, self.lies)?);
         names.open.insert(name.to_owned(), Arc::clone(&file));
-        Ok(file)
+        Ok(Arc::new(Handle(file)))
     }
 }
 
@@ -126,7 +126,7 @@ impl Files for LossyFiles {
         let mut names = self.lock();
         if let Some(file) = names.open.get(name) {
             file.truncate(0)?;
-            return Ok(Arc::clone(file) as Arc<dyn File>);
+            return Ok(Arc::new(Handle(Arc::clone(file))));
         }
         // What is to become of the name's last bearer comes first.
         self.carry_out(&mut names)?;
@@ -137,7 +137,7 @@ impl Files for LossyFiles {
     fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
         let mut names = self.lock();
         if let Some(file) = names.open.get(name) {
-            return Ok(Arc::clone(file) as Arc<dyn File>);
+            return Ok(Arc::new(Handle(Arc::clone(file))));
         }
         let file = self.disk.open_file(names.on_disk(name).ok_or(io::ErrorKind::NotFound)?)?;
         self.file(&mut names, name, file)
@@ -165,6 +165,35 @@ impl Files for LossyFiles {
 
     fn describe(&self, name: &str) -> String {
         self.disk.describe(name)
+    }
+}
+
+/// Whoever opened a file counts as one who holds it, the names that know it do not: as with a real file.
+struct Handle(Arc<LossyFile>);
+
+impl File for Handle {
+    fn length(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.0.read_at(offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_at(offset, bytes)
+    }
+
+    fn preallocate(&self, length: u64) -> io::Result<()> {
+        self.0.preallocate(length)
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.0.truncate(length)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync()
     }
 }
 
