@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use crate::gathering::Gathering;
 use crate::leadership::Leadership;
 use crate::pending::{Pending, Proposed, Ticket};
-use crate::queue::{ENTRY_BYTES_MAX, Queue, is_large};
+use crate::queue::{Queue, is_large};
 use crate::state::Raft;
 use crate::timekeeper::Timekeeper;
 use crate::types::{LeaderId, ProposalEntry, TypeConfig};
@@ -154,14 +154,15 @@ impl Proposer {
             return deny(Denied::Busy);
         };
         let (done, outcomes) = oneshot::channel();
+        let ticket = Ticket { calls, done, deadline_ms, size_bytes, permit };
         // Large ones are not waited for.
-        let _client = (size_bytes <= ENTRY_BYTES_MAX).then(|| self.clients.enter());
+        let _client = (!is_large(&ticket)).then(|| self.clients.enter());
         let wakes = {
             let mut queue = self.queue();
             if queue.closed {
                 return deny(Denied::ShuttingDown);
             }
-            queue.push_back(Ticket { calls, done, deadline_ms, size_bytes, permit })
+            queue.push_back(ticket)
         };
         if wakes {
             self.wake.notify_one();

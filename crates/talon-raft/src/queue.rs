@@ -13,15 +13,15 @@ use tokio::time::Instant;
 use crate::pending::Ticket;
 
 /// How many calls one entry carries at most; a pipeline is not split, so one alone may carry more.
-pub(crate) const ENTRY_CALLS_MAX: usize = 5000;
+const ENTRY_CALLS_MAX: usize = 5000;
 /// How many bytes one entry carries at most; a larger ticket travels alone.
-pub(crate) const ENTRY_BYTES_MAX: usize = 512 << 10;
+const ENTRY_BYTES_MAX: usize = 512 << 10;
 /// With so many calls waiting an entry is full: it need not wait for the one before it.
 const FULL_CALLS: usize = ENTRY_CALLS_MAX / 2;
 /// The same in bytes.
 const FULL_BYTES: usize = ENTRY_BYTES_MAX / 2;
-/// Small ones that have not come for this part of the time that the large one took have had enough. (While large ones keep the processors busy, clients take a while
-/// to come back.)
+/// Small ones that have not come for this part of the time that the large one took have had enough. (While large ones keep the
+/// processors busy, clients take a while to come back.)
 const QUIET_SHARE: u32 = 8;
 /// A large one counts as having taken so long at most: one that took longer did not wait for the processors.
 const TOOK_MAX: Duration = Duration::from_secs(1);
@@ -151,6 +151,10 @@ impl Queue {
     ///
     /// `is_busy`: whether the storage is.
     pub fn pack(&mut self, any: bool, now: Instant, is_busy: impl FnOnce() -> bool) -> Option<Vec<Ticket>> {
+        let small_go = any || self.small.is_full();
+        if !small_go && self.large.tickets.is_empty() {
+            return None;
+        }
         // Whoever has given up and gone on must not find what he gave up behind what came later.
         drop(self.take_if(|ticket| ticket.done.is_closed()));
         let is_large_turn = self.small_time.is_some_and(|time| now >= time.until);
@@ -166,7 +170,7 @@ impl Queue {
                 return Some(self.large.take(1));
             }
         }
-        if self.small.tickets.is_empty() || !any && !self.small.is_full() {
+        if self.small.tickets.is_empty() || !small_go {
             return None;
         }
         if let Some(time) = &mut self.small_time {

@@ -279,7 +279,8 @@ async fn segments_are_written_again_and_what_they_held_is_not_found() {
         let newest = names.iter().rfind(|name| name.ends_with(".log")).unwrap();
         let bytes = files.bytes(newest).unwrap();
         let purged = entries(1, 1..=last / 40 * 40 - 3, 300);
-        let holds = |entry: &Entry| matches!(&entry.payload, Payload::Normal(old) if bytes.windows(300).any(|window| window == &old.bytes()[..]));
+        let is_there = |old: &[u8]| bytes.windows(old.len()).any(|window| window == old);
+        let holds = |entry: &Entry| matches!(&entry.payload, Payload::Normal(old) if is_there(old.bytes()));
         written_again += u32::from(purged.iter().rev().take(90).any(holds));
         for seed in 0..8 {
             let survivors = [Survivors::All, Survivors::None, Survivors::Sectors(seed)][last as usize % 3];

@@ -152,11 +152,11 @@ fn database_options(settings: &RocksSettings) -> Options {
     options.set_log_level(LogLevel::Warn);
     #[cfg(feature = "lossy-disk")]
     options.set_env(&crate::lossy::env());
+    // Who asks does not wait for compactions: these wait for each other, and are then done in larger lumps. (Measured: 18 M SETs of
+    // random keys took 11 % less time and 8 % less processor time in all; 48 M at full speed did not let files pile up.) All databases
+    // of a process share these threads. Without it, compactions would only be less polite.
     #[cfg(not(feature = "lossy-disk"))]
-    // All databases of a process share these threads. Without it, compactions would only be less polite.
     if let Ok(mut env) = rocksdb::Env::new() {
-        // Who asks does not wait for compactions: these wait for each other, and are then done in larger lumps. (Measured: 18 M SETs of random keys took
-        // 11 % less time and 8 % less processor time in all; 48 M at full speed did not let files pile up.)
         env.lower_thread_pool_cpu_priority();
         options.set_env(&env);
     }

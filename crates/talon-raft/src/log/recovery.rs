@@ -217,6 +217,7 @@ impl Opened {
 
     /// Replays every whole group. Returns where they end, how, and up to where the segment says it was synced.
     fn replay_groups(&self, bytes: &[u8], replay: &mut Replay) -> Result<(u64, Ending, u64), LogError> {
+        let seed = self.header.seed();
         let mut at = HEADER_BYTES;
         let mut synced = HEADER_BYTES as u64;
         loop {
@@ -229,7 +230,7 @@ impl Opened {
             };
             let body_end = (end + GROUP_HEADER_BYTES as u64).saturating_add(group.body_bytes);
             let body = at + GROUP_HEADER_BYTES..usize::try_from(body_end).unwrap_or(usize::MAX).min(bytes.len());
-            let records = match split_records(self.header.seed(), bytes, body.clone(), body_end) {
+            let records = match split_records(seed, bytes, body.clone(), body_end) {
                 Ok(records) => records,
                 Err((at, what)) => return Ok((end, Ending::Bad { at, what }, synced)),
             };

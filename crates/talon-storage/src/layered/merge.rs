@@ -116,7 +116,7 @@ impl Level<'_> {
                 let place = *next;
                 if place == *touch_at {
                     *touch_at = place + TOUCHED_ROWS;
-                    table.touch_rows((place..*end.min(touch_at)).map(|place| run.row(place)));
+                    run.touch(table, place, *end);
                 }
                 *next += 1;
                 if let Some(found) = table.get_row(run.row(place), *at) {

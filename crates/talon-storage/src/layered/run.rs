@@ -48,6 +48,11 @@ impl Run {
         self.keys[place].row
     }
 
+    /// Has the next rows from a place on brought near, as many as are worth it, but none from `end` on.
+    pub fn touch(&self, table: &Table, from: usize, end: usize) {
+        table.touch_rows((from..end.min(from + TOUCHED_ROWS)).map(|place| self.row(place)));
+    }
+
     /// The first place whose key is not below `from`.
     pub fn seek(&self, from: &[u8]) -> usize {
         self.keys.partition_point(|key| &self.bytes[key.start as usize..key.end as usize] < from)
@@ -157,7 +162,7 @@ pub(super) fn visit_in_order<E>(
             return Ok(());
         };
         if place.is_multiple_of(TOUCHED_ROWS) {
-            table.touch_rows((place..run.len().min(place + TOUCHED_ROWS)).map(|place| run.row(place)));
+            run.touch(table, place, run.len());
         }
         next[number] += 1;
         visit(run.key(place), run.row(place))?;

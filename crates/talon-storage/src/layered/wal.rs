@@ -20,6 +20,9 @@ use crate::{Batch, StorageError};
 
 const MAGIC: &[u8; 8] = b"TALONWAL";
 const VERSION: u32 = 2;
+/// How the names of files end: of those that hold batches, and of those that are to be written again.
+const WAL: &str = ".wal";
+const SPARE: &str = ".spare";
 const HEADER_BYTES: usize = 28;
 /// Without the salt: a whole header in version 1.
 const HEADER_FRONT_BYTES: usize = 20;
@@ -141,10 +144,12 @@ impl Wal {
 
 /// Takes the files up to this one away: what is in them is durable elsewhere.
 pub(super) fn remove_upto(folder: &Path, sequence: u64) -> Result<(), StorageError> {
+    let mut spares = list(folder, SPARE)?.len();
     for found in list(folder, WAL)?.into_iter().filter(|found| *found <= sequence) {
         let path = path(folder, found);
         let bytes = fs::metadata(&path).map_err(|error| failed(&path, "measure", &error))?.len();
-        let removed = if bytes <= SPARE_BYTES_MAX && list(folder, SPARE)?.len() < SPARES_MAX {
+        let removed = if bytes <= SPARE_BYTES_MAX && spares < SPARES_MAX {
+            spares += 1;
             fs::rename(&path, spare_path(folder, found))
         } else {
             fs::remove_file(&path)
@@ -183,10 +188,6 @@ fn without_stub(folder: &Path, mut files: Vec<u64>) -> Result<Vec<u64>, StorageE
     }
     Ok(files)
 }
-
-/// How the names of files end: of those that hold batches, and of those that are to be written again.
-const WAL: &str = ".wal";
-const SPARE: &str = ".spare";
 
 fn path(folder: &Path, sequence: u64) -> PathBuf {
     folder.join(format!("{sequence:012}{WAL}"))
