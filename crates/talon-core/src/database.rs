@@ -4,8 +4,11 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::reply::Reply;
 use crate::request::Request;
+use crate::watch::Watch;
 
 /// A unit of work that is never split.
 #[derive(Clone, Debug)]
@@ -98,6 +101,14 @@ pub trait Database: Send + Sync + 'static {
     /// Carries out `calls` in order, as one pipeline: a read sees the writes before it. Returns exactly one outcome a call,
     /// in the same order. Calls of different pipelines may interleave, the inside of one call never.
     fn execute(&self, calls: Vec<Call>, consistency: Consistency) -> impl Future<Output = Vec<Outcome>> + Send;
+
+    /// Begins to watch keys, for [`Database::execute_if`]: from a moment on that lies within the call, as the leader.
+    fn watch(&self, keys: Vec<Bytes>) -> impl Future<Output = Result<Watch, Denied>> + Send;
+
+    /// Carries out a transaction if nothing has happened to the keys of these watches, and nothing does up to the moment of the
+    /// transaction itself; else nothing is carried out, and the answer is [`Reply::NullArray`]. A key counts as touched when a value is stored
+    /// under it (be it the same), when it is removed, and when it ends.
+    fn execute_if(&self, requests: Vec<Request>, watches: Vec<Watch>) -> impl Future<Output = Outcome> + Send;
 
     /// A point in time to read from, at the database's newest consistent view (with the checks of `consistency`).
     fn point_in_time(

@@ -28,6 +28,7 @@ pub mod script;
 pub mod transaction;
 pub mod typed;
 pub mod value;
+pub mod watch;
 
 pub use command::{Command, Execute, Facts, Flag, Group, KeySpec, Kind};
 pub use database::{
@@ -40,3 +41,4 @@ pub use reply::Reply;
 pub use request::Request;
 pub use transaction::{Change, Source, Transaction};
 pub use value::Record;
+pub use watch::{Touches, Watch, Watches};

@@ -18,6 +18,7 @@ use crate::planted::{Bug, is_planted};
 use crate::random::SplitMix64;
 use crate::ranges::KeyRanges;
 use crate::value::Record;
+use crate::watch::Touches;
 
 /// Up to so many stored rows of a range are removed one by one. More become one range: it takes the same memory however
 /// many rows are in it, but the storage has to look at each such range with every read until it has worked it off.
@@ -106,6 +107,8 @@ pub struct Transaction<'a> {
     /// The expiry of the stored record that was read last: what is read is often written next.
     last_read: Option<(Bytes, Option<u64>)>,
     may_have_expiries: bool,
+    /// What was touched, if somebody wants to know.
+    touches: Option<Touches>,
     position: u64,
     clock_ms: u64,
     reader_clock_ms: u64,
@@ -125,6 +128,7 @@ impl<'a> Transaction<'a> {
             expiries_cleared: false,
             last_read: None,
             may_have_expiries: source.may_have_expiries(),
+            touches: None,
             position: source.position(),
             clock_ms,
             reader_clock_ms: clock_ms,
@@ -139,6 +143,22 @@ impl<'a> Transaction<'a> {
     pub fn for_read(source: &'a dyn Source, clock_ms: u64, reader_clock_ms: u64, seed: u64) -> Transaction<'a> {
         let reader_clock_ms = reader_clock_ms.max(clock_ms);
         Transaction { reader_clock_ms, seed, ..Transaction::new(source, clock_ms) }
+    }
+
+    /// From now on, what is touched is kept for [`Transaction::take_touches`].
+    pub fn keep_touches(&mut self) {
+        self.touches = Some(Touches::default());
+    }
+
+    /// What was touched, if that was kept.
+    pub fn take_touches(&mut self) -> Option<Touches> {
+        self.touches.take()
+    }
+
+    fn touch(&mut self, key: &Bytes) {
+        if let Some(touches) = &mut self.touches {
+            touches.keys.push(key.clone());
+        }
     }
 
     /// What follows belongs to the entry with this index.
@@ -257,6 +277,7 @@ impl<'a> Transaction<'a> {
     /// the first write of a command that writes several.
     pub fn put(&mut self, key: &Bytes, value: Bytes, expire_at_ms: u64) -> Result<(), Error> {
         check_sizes(key, value.len())?;
+        self.touch(key);
         self.write(key, Some(Record { value, expire_at_ms }))?;
         Ok(())
     }
@@ -266,6 +287,10 @@ impl<'a> Transaction<'a> {
         let stored = self.stored(key)?;
         let Some(record) = stored else { return Ok(false) };
         let live = !record.expired_at(self.clock_ms);
+        // That a key has ended is seen by its time; when its record goes is nobody's business.
+        if live {
+            self.touch(key);
+        }
         self.write(key, None)?;
         Ok(live)
     }
@@ -359,6 +384,9 @@ impl<'a> Transaction<'a> {
     fn remove_range(&mut self, from: &[u8], until: Option<&[u8]>, counted: bool) -> Result<u64, Fault> {
         if until.is_some_and(|until| until <= from) {
             return Ok(0);
+        }
+        if let Some(touches) = &mut self.touches {
+            touches.ranges.push((Bytes::copy_from_slice(from), until.map(Bytes::copy_from_slice)));
         }
         let (source, clock_ms) = (self.source, self.clock_ms);
         let everything = from.is_empty() && until.is_none();

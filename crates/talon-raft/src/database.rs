@@ -4,9 +4,10 @@ use std::cell::LazyCell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use talon::{ReadOutcome, ReadView};
 use talon_core::planted::{Bug, is_planted};
-use talon_core::{Call, Consistency, Database, Denied, Outcome, PointInTime, Reply, Status};
+use talon_core::{Call, Consistency, Database, Denied, Outcome, PointInTime, Reply, Request, Status, Watch};
 
 use crate::clock::Reading;
 use crate::leadership::Leadership;
@@ -119,6 +120,24 @@ impl Database for Node {
             }
         }
         pipeline.outcomes
+    }
+
+    async fn watch(&self, keys: Vec<Bytes>) -> Result<Watch, Denied> {
+        crate::watched::watch(&self.inner, keys).await
+    }
+
+    async fn execute_if(&self, requests: Vec<Request>, watches: Vec<Watch>) -> Outcome {
+        let inner = &self.inner;
+        let call = Call::Transaction(requests);
+        let (size_bytes, bytes_max) = (call.size_bytes(), inner.settings.request_bytes_max);
+        if size_bytes > bytes_max {
+            return Err(Denied::TooLarge { size_bytes, bytes_max });
+        }
+        if let Some(denied) = inner.disk.denial().filter(|_| call.is_write()) {
+            return Err(denied);
+        }
+        let outcomes = inner.proposer.submit_watched(vec![call], watches, inner.hold_deadline_ms()).await;
+        outcomes.into_iter().next().unwrap_or(Err(Denied::InDoubt))
     }
 
     async fn point_in_time(&self, consistency: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
@@ -265,7 +284,7 @@ async fn way(inner: &Inner, consistency: Consistency, deadline_ms: u64, now: &mu
     }
 }
 
-async fn wait_or_deny(inner: &Inner, deadline_ms: u64, denied: Denied) -> Result<(), Denied> {
+pub(crate) async fn wait_or_deny(inner: &Inner, deadline_ms: u64, denied: Denied) -> Result<(), Denied> {
     if inner.time.monotonic_ms() >= deadline_ms {
         return Err(denied);
     }
@@ -275,7 +294,7 @@ async fn wait_or_deny(inner: &Inner, deadline_ms: u64, denied: Denied) -> Result
 
 /// Makes sure that this node leads now, and has applied all that any leader has acknowledged. Returns the term, and whether that rests on the
 /// lease (to be checked again after the read). `now_ms` is the monotonic clock just before the call.
-async fn confirm(inner: &Inner, deadline_ms: u64, mut now_ms: u64) -> Result<(u64, bool), Denied> {
+pub(crate) async fn confirm(inner: &Inner, deadline_ms: u64, mut now_ms: u64) -> Result<(u64, bool), Denied> {
     loop {
         let now = *inner.leadership.borrow();
         if let Leadership::Leading { term } = now {
@@ -329,7 +348,7 @@ fn lease_holds(inner: &Inner, term: u64, now_ms: u64) -> bool {
     inner.lease.holds(term, &inner.voter_sets(), inner.settings.node_id, now_ms)
 }
 
-fn still_leads(inner: &Inner, term: u64, relied_on_lease: bool) -> bool {
+pub(crate) fn still_leads(inner: &Inner, term: u64, relied_on_lease: bool) -> bool {
     !relied_on_lease || lease_holds(inner, term, inner.time.monotonic_ms())
 }
 

@@ -25,6 +25,7 @@ mod timekeeper;
 mod transport;
 pub mod types;
 mod upkeep;
+mod watched;
 mod watcher;
 
 pub use environment::Environment;

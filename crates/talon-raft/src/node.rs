@@ -329,7 +329,8 @@ impl Node {
             let (leadership, status) = (proposing.leadership.clone(), proposing.status.clone());
             let leader = || status.borrow().leader().cloned();
             let is_busy = || proposing.stores.live().machine.is_busy();
-            proposing.proposer.run(proposing.raft.clone(), leadership, leader, is_busy).await;
+            let is_unwatched = || proposing.stores.live().machine.is_unwatched();
+            proposing.proposer.run(proposing.raft.clone(), leadership, leader, is_busy, is_unwatched).await;
         });
         if !restarted && inner.stores.live().machine.applied().is_nothing() {
             spawn(&ending, form(inner.clone(), network, identity));

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use talon_core::{Call, Denied, Outcome};
+use talon_core::{Call, Denied, Outcome, Watch};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 /// One pipeline's calls on their way through the log, and who waits for the outcomes.
@@ -19,6 +19,8 @@ pub struct Ticket {
     pub deadline_ms: u64,
     /// The bytes of its writes.
     pub size_bytes: usize,
+    /// What it depends on: then it is one call, which is proposed only while they hold.
+    pub watches: Vec<Watch>,
     /// Its part of the bytes that may wait; given back when it is answered.
     pub permit: OwnedSemaphorePermit,
 }

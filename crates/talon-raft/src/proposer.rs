@@ -16,7 +16,7 @@ use openraft::errors::ClientWriteError;
 use openraft::impls::OneshotResponder;
 use talon_core::planted::{Bug, is_planted};
 use talon_core::random::SplitMix64;
-use talon_core::{Call, Denied, Member, Outcome, Proposal};
+use talon_core::{Call, Denied, Member, Outcome, Proposal, Watch};
 use tokio::sync::{Notify, Semaphore, oneshot, watch};
 use tokio::time::Instant;
 
@@ -27,6 +27,7 @@ use crate::queue::{Queue, is_large};
 use crate::state::Raft;
 use crate::timekeeper::Timekeeper;
 use crate::types::{LeaderId, ProposalEntry, TypeConfig};
+use crate::watched::UnderWay as Footprints;
 
 /// How many entries are under way at most; all but [`SMALL_IN_FLIGHT_MAX`] were full, or large.
 const IN_FLIGHT_MAX: usize = 16;
@@ -143,6 +144,11 @@ impl Proposer {
     /// Sends calls through the log; none = a tick. They may overtake calls that were handed in before and have no answer yet.
     /// Returns one outcome a call. They are held until `deadline_ms` (monotonic) if nobody leads.
     pub async fn submit(&self, calls: Vec<Call>, deadline_ms: u64) -> Vec<Outcome> {
+        self.submit_watched(calls, Vec::new(), deadline_ms).await
+    }
+
+    /// The same for one call that is only to be proposed while these watches hold; else it is answered with [`talon_core::Reply::NullArray`].
+    pub async fn submit_watched(&self, calls: Vec<Call>, watches: Vec<Watch>, deadline_ms: u64) -> Vec<Outcome> {
         let count = calls.len();
         let size_bytes = calls.iter().map(Call::size_bytes).sum::<usize>();
         let permits = u32::try_from((size_bytes / PERMIT_BYTES).min(QUEUED_BYTES_MAX / PERMIT_BYTES)).unwrap_or(0) + 1;
@@ -154,7 +160,7 @@ impl Proposer {
             return deny(Denied::Busy);
         };
         let (done, outcomes) = oneshot::channel();
-        let ticket = Ticket { calls, done, deadline_ms, size_bytes, permit };
+        let ticket = Ticket { calls, done, deadline_ms, size_bytes, watches, permit };
         // Large ones are not waited for.
         let _client = (!is_large(&ticket)).then(|| self.clients.enter());
         let wakes = {
@@ -200,6 +206,7 @@ impl Proposer {
         mut leadership: watch::Receiver<Leadership>,
         leader: impl Fn() -> Option<Member>,
         is_busy: impl Fn() -> bool,
+        is_unwatched: impl Fn() -> bool,
     ) {
         let _open = Open(self);
         let mut in_flight = FuturesUnordered::new();
@@ -209,6 +216,7 @@ impl Proposer {
         let mut refused = false;
         let mut gathering = Gathering::default();
         let mut in_flight_bytes = 0;
+        let mut footprints = Footprints::default();
         // How many pipelines are under way, without large ones.
         let mut under_way = 0;
         loop {
@@ -231,18 +239,33 @@ impl Proposer {
                                 queue.pack(goes, since, &is_busy)
                             };
                             let Some(tickets) = packed else { break };
+                            let Some((term, stamp_ms)) = self.time.stamp() else {
+                                // This node may not stamp any more.
+                                self.queue().put_back(tickets);
+                                gathering.give_up();
+                                break;
+                            };
+                            let seed = seeds.draw();
+                            let judged = footprints.judge(seed, tickets, term, stamp_ms, &is_unwatched);
+                            self.queue().hold(judged.held);
+                            let tickets = judged.ready;
+                            if tickets.is_empty() {
+                                continue;
+                            }
                             let is_large = tickets.iter().any(is_large);
                             if !is_large {
                                 gathering.proposed(self.clients.take_peak());
                             }
                             let entry = UnderWay {
-                                seed: seeds.draw(),
+                                seed,
                                 since,
                                 pipelines: if is_large { 0 } else { tickets.len() },
                                 size_bytes: tickets.iter().map(|ticket| ticket.size_bytes).sum(),
                                 is_large,
                             };
-                            let Some(result) = self.propose(&raft, entry.seed, tickets).await else {
+                            let Some(result) = self.propose(&raft, term, stamp_ms, seed, tickets).await else {
+                                footprints.remove(seed);
+                                self.queue().release();
                                 gathering.give_up();
                                 break;
                             };
@@ -286,7 +309,12 @@ impl Proposer {
                 Some((entry, result)) = in_flight.next(), if !in_flight.is_empty() => {
                     in_flight_bytes -= entry.size_bytes;
                     under_way -= entry.pipelines;
-                    self.queue().ended(entry.is_large, entry.since, Instant::now());
+                    footprints.remove(entry.seed);
+                    {
+                        let mut queue = self.queue();
+                        queue.ended(entry.is_large, entry.since, Instant::now());
+                        queue.release();
+                    }
                     refused = self.settle(entry.seed, result);
                 }
                 () = self.wake.notified() => {}
@@ -304,12 +332,15 @@ impl Proposer {
         late.into_iter().for_each(|ticket| ticket.deny(denied));
     }
 
-    /// Hands an entry to raft; `None` if this node may not stamp any more.
-    async fn propose(&self, raft: &Raft, seed: u64, tickets: Vec<Ticket>) -> Option<oneshot::Receiver<WriteResult>> {
-        let Some((term, stamp_ms)) = self.time.stamp() else {
-            self.queue().put_back(tickets);
-            return None;
-        };
+    /// Hands an entry to raft, to be appended only in this term; `None` if raft takes no more.
+    async fn propose(
+        &self,
+        raft: &Raft,
+        term: u64,
+        stamp_ms: u64,
+        seed: u64,
+        tickets: Vec<Ticket>,
+    ) -> Option<oneshot::Receiver<WriteResult>> {
         let writes = tickets.iter().flat_map(|ticket| ticket.calls.iter().filter(|call| call.is_write()));
         let entry = ProposalEntry::from_bytes(Proposal::encode_calls(stamp_ms, seed, writes));
         // Before raft has it: apply may come before this task goes on.

@@ -34,6 +34,8 @@ const BUSY_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Queue {
     small: Lane,
     large: Lane,
+    /// Those that cannot be judged before an entry that is under way has come to its end.
+    held: Vec<Ticket>,
     small_time: Option<SmallTime>,
     /// Since when the storage is busy, as far as anybody who had to wait for it knows.
     busy_since: Option<Instant>,
@@ -125,6 +127,17 @@ impl Queue {
         }
     }
 
+    /// Keeps tickets until [`Queue::release`].
+    pub fn hold(&mut self, tickets: Vec<Ticket>) {
+        self.held.extend(tickets);
+    }
+
+    /// An entry has come to its end: those that waited for that come first.
+    pub fn release(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        self.put_back(held);
+    }
+
     /// How many small ones there are.
     pub fn small_len(&self) -> usize {
         self.small.tickets.len()
@@ -132,13 +145,14 @@ impl Queue {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.small.tickets.len() + self.large.tickets.len()
+        self.small.tickets.len() + self.large.tickets.len() + self.held.len()
     }
 
     /// Takes all tickets of which that holds.
     pub fn take_if(&mut self, is_taken: impl Fn(&Ticket) -> bool) -> Vec<Ticket> {
         let mut taken = self.small.take_if(&is_taken);
-        taken.extend(self.large.take_if(is_taken));
+        taken.extend(self.large.take_if(&is_taken));
+        taken.extend(self.held.extract_if(.., |ticket| is_taken(ticket)));
         taken
     }
 
@@ -226,7 +240,8 @@ mod tests {
             let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
             let (done, outcomes) = oneshot::channel();
             waiting.push(outcomes);
-            queue.push_back(Ticket { calls: Vec::new(), done, deadline_ms: 0, size_bytes: *size_bytes, permit })
+            let (calls, watches) = (Vec::new(), Vec::new());
+            queue.push_back(Ticket { calls, done, deadline_ms: 0, size_bytes: *size_bytes, watches, permit })
         };
         sizes.iter().map(push).collect()
     }

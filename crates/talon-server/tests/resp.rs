@@ -135,7 +135,7 @@ async fn multi_gathers_and_exec_carries_out_at_once() {
         ("MULTI", "OK"),
         ("WATCH a", "!ERR WATCH inside MULTI is not allowed"),
         ("DISCARD", "OK"),
-        ("WATCH a", "!ERR WATCH is not supported yet"),
+        ("WATCH a", "OK"),
         ("UNWATCH", "OK"),
         ("MULTI", "OK"),
         ("EXEC now", "!EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command"),

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use talon_core::{Call, Fault, Reply};
+use talon_core::{Call, Fault, Reply, Watch};
 
 use crate::clock::LeaderClock;
 use crate::machine::{Content, Entry, Machine};
@@ -19,6 +19,8 @@ const GROUP_BYTES_MAX: usize = 8 << 20;
 const GROUP_JOBS_MAX: usize = 4_096;
 /// What may wait in the queue before asynchronous callers are turned away. (Those that block are as many as there are threads.)
 const QUEUE_BYTES_MAX: usize = 256 << 20;
+/// The one term there is.
+pub(crate) const TERM: u64 = 1;
 
 pub(crate) struct Committer {
     machine: Arc<Machine>,
@@ -43,6 +45,8 @@ struct Queue {
 struct Job {
     calls: Vec<Call>,
     size_bytes: usize,
+    /// What it depends on: one call, which is carried out only if these hold, in a group of its own.
+    watches: Vec<Watch>,
     /// Whether its owner waits in [`Committer::commit`] and can lead.
     blocking: bool,
     done: Arc<Done>,
@@ -141,7 +145,7 @@ impl Committer {
 
     /// Commits the calls, in order and with nothing in between, and waits for the replies. None at all: only brings `T` to the clock.
     pub(crate) fn commit(&self, calls: Vec<Call>) -> Replies {
-        let job = Job::new(calls, true);
+        let job = Job::new(calls, Vec::new(), true);
         let done = job.done.clone();
         let leads = {
             let mut queue = lock(&self.queue);
@@ -159,9 +163,10 @@ impl Committer {
         done.take().unwrap_or_else(|| Err(Fault("the replies of a commit are gone".into())))
     }
 
-    /// Hands the calls over to [`Committer::serve`]. `None` if too much is waiting already.
-    pub(crate) fn hand_over(&self, calls: Vec<Call>) -> Option<Pending> {
-        let job = Job::new(calls, false);
+    /// Hands the calls over to [`Committer::serve`]. `None` if too much is waiting already. With watches, it is one call, which is answered with
+    /// [`Reply::NullArray`] if they do not hold.
+    pub(crate) fn hand_over(&self, calls: Vec<Call>, watches: Vec<Watch>) -> Option<Pending> {
+        let job = Job::new(calls, watches, false);
         let pending = Pending(job.done.clone());
         let mut queue = lock(&self.queue);
         if queue.stopping || queue.bytes + job.size_bytes > QUEUE_BYTES_MAX {
@@ -210,6 +215,13 @@ impl Committer {
         }
         let applied = self.machine.applied();
         let stamp_ms = self.now_ms();
+        // Everything before is applied, so the watches know of it.
+        if let [job] = &jobs[..]
+            && !job.watches.iter().all(|watch| watch.holds(TERM, stamp_ms))
+        {
+            job.done.fill(Ok(vec![Reply::NullArray]));
+            return true;
+        }
         let entries: Vec<Entry<'_>> = jobs
             .iter()
             .zip(applied.index + 1..)
@@ -252,9 +264,9 @@ impl Drop for Lead<'_> {
 }
 
 impl Job {
-    fn new(calls: Vec<Call>, blocking: bool) -> Job {
+    fn new(calls: Vec<Call>, watches: Vec<Watch>, blocking: bool) -> Job {
         let size_bytes = calls.iter().map(Call::size_bytes).sum();
-        Job { calls, size_bytes, blocking, done: Arc::default() }
+        Job { calls, size_bytes, watches, blocking, done: Arc::default() }
     }
 }
 
@@ -279,8 +291,15 @@ impl Queue {
         while let Some(job) = self.jobs.front()
             && (group.is_empty() || (bytes + job.size_bytes <= GROUP_BYTES_MAX && group.len() < GROUP_JOBS_MAX))
         {
+            let alone = !job.watches.is_empty();
+            if alone && !group.is_empty() {
+                break;
+            }
             bytes += job.size_bytes;
             group.extend(self.jobs.pop_front());
+            if alone {
+                break;
+            }
         }
         self.bytes -= bytes;
         group

@@ -1,19 +1,26 @@
 //! The embedded database as the front doors see it: a node of its own, which always leads.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
-use talon_core::{Call, Consistency, Database, Denied, Fault, Member, MemberRole, Outcome, PointInTime, Role, Status};
+use bytes::Bytes;
+use talon_core::{
+    Call, Consistency, Database, Denied, Fault, Member, MemberRole, Outcome, PointInTime, Reply, Request, Role, Source,
+    Status, Watch,
+};
 
+use crate::committer::TERM;
 use crate::embedded::Talon;
 
 /// The number of the only node there is.
 const NODE_ID: u64 = 1;
 
 impl Talon {
-    async fn carry_out(&self, calls: Vec<Call>) -> Result<Vec<talon_core::Reply>, Denied> {
+    async fn carry_out(&self, calls: Vec<Call>, watches: Vec<Watch>) -> Result<Vec<Reply>, Denied> {
         let denied = |fault: Fault| Denied::Fault(fault.0);
-        if calls.iter().any(Call::is_write) {
-            match self.inner.hand_over(calls).map_err(denied)? {
+        if !watches.is_empty() || calls.iter().any(Call::is_write) {
+            match self.inner.hand_over(calls, watches).map_err(denied)? {
                 Some(pending) => pending.await.map_err(denied),
                 None => Err(Denied::Busy),
             }
@@ -35,7 +42,7 @@ impl Database for Talon {
         };
         let mut denials: Vec<Option<Denied>> = calls.iter().map(too_large).collect();
         let admitted = calls.into_iter().zip(&denials).filter(|(_, denied)| denied.is_none()).map(|(call, _)| call);
-        match self.carry_out(admitted.collect()).await {
+        match self.carry_out(admitted.collect(), Vec::new()).await {
             Err(denied) => {
                 (0..count).map(|place| Err(denials[place].take().unwrap_or_else(|| denied.clone()))).collect()
             }
@@ -48,6 +55,34 @@ impl Database for Talon {
                     .collect()
             }
         }
+    }
+
+    async fn watch(&self, keys: Vec<Bytes>) -> Result<Watch, Denied> {
+        loop {
+            if let Some((mut watch, view)) = self.machine().watch(&keys) {
+                let wanted: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+                let records = view.get_many(&wanted).map_err(|fault| Denied::Fault(fault.0))?;
+                watch.judge(&records, self.inner.committer.now_ms().max(view.clock_ms()), TERM);
+                return Ok(watch);
+            }
+            // What is being carried out began before anybody watched.
+            let mut yielded = false;
+            poll_fn(|context| {
+                context.waker().wake_by_ref();
+                if std::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+    }
+
+    async fn execute_if(&self, requests: Vec<Request>, watches: Vec<Watch>) -> Outcome {
+        let call = Call::Transaction(requests);
+        let (size_bytes, bytes_max) = (call.size_bytes(), self.inner.request_bytes_max);
+        if size_bytes > bytes_max {
+            return Err(Denied::TooLarge { size_bytes, bytes_max });
+        }
+        let replies = self.carry_out(vec![call], watches).await?;
+        replies.into_iter().next().ok_or_else(|| Denied::Fault("a call was not answered".into()))
     }
 
     async fn point_in_time(&self, _consistency: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
@@ -73,7 +108,7 @@ impl Database for Talon {
             role: Role::Leader,
             clustered: false,
             leader_id: Some(NODE_ID),
-            term: 1,
+            term: TERM,
             members: vec![itself],
             applied_index: applied.index,
             committed_index: applied.index,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use talon_core::typed::Function;
-use talon_core::{Call, Fault};
+use talon_core::{Call, Fault, Watch};
 use talon_storage::{LayerSettings, LayeredEngine, RocksSettings};
 
 use crate::cleaner::TtlCleaner;
@@ -289,7 +289,7 @@ impl Inner {
     }
 
     /// Commits without blocking the caller. `None`: too much is waiting already.
-    pub(crate) fn hand_over(&self, calls: Vec<Call>) -> Result<Option<Pending>, Fault> {
+    pub(crate) fn hand_over(&self, calls: Vec<Call>, watches: Vec<Watch>) -> Result<Option<Pending>, Fault> {
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if server.is_none() {
             let committer = self.committer.clone();
@@ -297,7 +297,7 @@ impl Inner {
             *server = Some(thread.map_err(|error| Fault(format!("could not start a thread: {error}")))?);
         }
         drop(server);
-        Ok(self.committer.hand_over(calls))
+        Ok(self.committer.hand_over(calls, watches))
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use talon_core::limits::KEY_BYTES_MAX;
 use talon_core::planted::{Bug, is_planted};
 use talon_core::value::HEADER_BYTES;
-use talon_core::{Call, Change, Fault, Reply, Request, Source, Transaction};
+use talon_core::{Call, Change, Fault, Reply, Request, Source, Transaction, Watch, Watches};
 use talon_storage::{Batch, Durability, Engine, Space, StorageError};
 
 use crate::state::{self, AppliedState};
@@ -97,6 +97,7 @@ pub struct Machine {
     mutator: Mutex<Mutator>,
     /// The newest state, for everybody who reads until the next commit.
     newest: RwLock<Arc<ReadView>>,
+    watches: Arc<Watches>,
 }
 
 /// What only the one who applies has.
@@ -133,6 +134,7 @@ impl Machine {
             durability,
             mutator: Mutex::new(Mutator { batch: Batch::new(), expiry_rows: Vec::new(), fault: None, format_stored }),
             newest: RwLock::new(Arc::new(newest)),
+            watches: Arc::default(),
         })
     }
 
@@ -153,6 +155,16 @@ impl Machine {
     fn newest(&self) -> Arc<ReadView> {
         // The lock guards one pointer: a panic elsewhere cannot leave it half set.
         self.newest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Begins to watch `keys`, from the state on that is returned with the watch, which is still to be judged by it. `None` = ask again in a moment.
+    pub fn watch(&self, keys: &[Bytes]) -> Option<(Watch, Arc<ReadView>)> {
+        self.watches.watch(keys, || self.newest())
+    }
+
+    /// Whether no key is watched.
+    pub fn is_unwatched(&self) -> bool {
+        self.watches.is_empty()
     }
 
     fn mutator(&self) -> Result<MutexGuard<'_, Mutator>, Fault> {
@@ -185,6 +197,9 @@ impl Machine {
         let before = self.newest();
         let mut applied = before.applied().clone();
         let mut transaction = Transaction::new(&*before, applied.clock_ms);
+        if self.watches.begin() {
+            transaction.keep_touches();
+        }
         let mut all_replies = Vec::with_capacity(entries.len());
         for entry in entries {
             if !applied.is_nothing() && entry.index != applied.index + 1 {
@@ -237,9 +252,10 @@ impl Machine {
         &self,
         mutator: &mut Mutator,
         before: &ReadView,
-        transaction: Transaction<'_>,
+        mut transaction: Transaction<'_>,
         applied: AppliedState,
     ) -> Result<(), Fault> {
+        let touches = transaction.take_touches();
         let Mutator { batch, expiry_rows, .. } = mutator;
         batch.clear(BATCH_KEEP_BYTES_MAX);
         expiry_rows.clear();
@@ -301,7 +317,8 @@ impl Machine {
         let view = self.engine.view().map_err(fault)?;
         let next = ReadView::new(self.engine.clone(), view, applied, floor_ms);
         let next = if floor_may_rise { next.with_exact_floor()? } else { next };
-        *self.newest.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        let next = Arc::new(next);
+        self.watches.end(touches, || *self.newest.write().unwrap_or_else(PoisonError::into_inner) = next);
         Ok(())
     }
 

@@ -101,11 +101,15 @@ pub const DEVIATIONS: &[Deviation] = &[
         example: None,
     },
     Deviation {
-        subject: "`WATCH`",
-        redis: "makes `EXEC` depend on the watched keys",
-        talon: "is refused",
-        reason: "not there yet; an answer of OK would be a lie",
-        example: Some(Example { commands: &["WATCH a"], redis: "OK", talon: "(error) ERR WATCH is not supported yet" }),
+        subject: "`SUBSCRIBE` and its family inside `MULTI`",
+        redis: "are carried out by `EXEC`, whose reply then is not one array",
+        talon: "are refused, and the transaction with them",
+        reason: "no client could read the reply",
+        example: Some(Example {
+            commands: &["MULTI", "SUBSCRIBE a"],
+            redis: "QUEUED",
+            talon: "(error) ERR Command not allowed inside a transaction",
+        }),
     },
     Deviation {
         subject: "`CLIENT SETINFO`",
@@ -119,7 +123,7 @@ pub const DEVIATIONS: &[Deviation] = &[
         }),
     },
     Deviation {
-        subject: "other types than strings, publish/subscribe, scripts, streams",
+        subject: "other types than strings, `PUBLISH`, scripts, streams",
         redis: "are there",
         talon: "their commands are unknown",
         reason: "not there yet",

@@ -197,6 +197,12 @@ pub(super) mod tests {
         async fn execute(&self, calls: Vec<Call>, _: Consistency) -> Vec<Outcome> {
             calls.into_iter().map(|_| Err(Denied::Loading)).collect()
         }
+        async fn watch(&self, _: Vec<bytes::Bytes>) -> Result<talon_core::Watch, Denied> {
+            Err(Denied::Loading)
+        }
+        async fn execute_if(&self, _: Vec<talon_core::Request>, _: Vec<talon_core::Watch>) -> Outcome {
+            Err(Denied::Loading)
+        }
         async fn point_in_time(&self, _: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
             Err(Denied::Loading)
         }

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::time::Instant;
 
 use super::notices::{Notice, Notices};
+use super::outbox::Outbox;
+use super::pubsub::Counts;
 
 /// What others may see of a connection.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub(crate) struct Client {
     active_ms: AtomicU64,
     /// What its connection is told.
     pub notices: Notices,
+    /// What it is to send that was not asked for.
+    pub outbox: Outbox,
     profile: Mutex<Profile>,
 }
 
@@ -35,6 +39,10 @@ pub(crate) struct Profile {
     pub readonly: bool,
     /// How many commands MULTI has gathered; -1 = no MULTI.
     pub gathered: i64,
+    /// How many channels and patterns it has subscribed to.
+    pub subscriptions: Counts,
+    /// How many keys it watches.
+    pub watched: usize,
     pub no_evict: bool,
     /// Bytes read and not yet carried out.
     pub query_bytes: usize,
@@ -56,7 +64,12 @@ impl Client {
         let age = self.since.elapsed();
         let idle_ms = (age.as_millis() as u64).saturating_sub(self.active_ms.load(Ordering::Relaxed));
         let mut flags = String::new();
-        for (set, flag) in [(profile.gathered >= 0, 'x'), (profile.readonly, 'r'), (profile.no_evict, 'e')] {
+        for (set, flag) in [
+            (profile.subscriptions.sum() > 0, 'P'),
+            (profile.gathered >= 0, 'x'),
+            (profile.readonly, 'r'),
+            (profile.no_evict, 'e'),
+        ] {
             if set {
                 flags.push(flag);
             }
@@ -65,7 +78,7 @@ impl Client {
             flags.push('N');
         }
         format!(
-            "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={flags} db=0 sub=0 psub=0 ssub=0 multi={} qbuf={} \
+            "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags={flags} db=0 sub={} psub={} ssub=0 multi={} qbuf={} \
              qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={} user=default \
              redir=-1 resp={} lib-name={} lib-ver={}",
             self.id,
@@ -74,6 +87,8 @@ impl Client {
             profile.name,
             age.as_secs(),
             idle_ms / 1000,
+            profile.subscriptions.channels,
+            profile.subscriptions.patterns,
             profile.gathered,
             profile.query_bytes,
             if profile.command.is_empty() { "NULL" } else { profile.command },
@@ -113,6 +128,7 @@ impl Clients {
             since: Instant::now(),
             active_ms: AtomicU64::new(0),
             notices: Notices::default(),
+            outbox: Outbox::default(),
             profile: Mutex::new(Profile { gathered: -1, ..Profile::default() }),
         });
         all.insert(client.id, client.clone());

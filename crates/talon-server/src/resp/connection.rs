@@ -9,17 +9,18 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use talon_core::{Call, Consistency, Database, Denied, Outcome, Refusal, Reply};
-use talon_resp::{ProtocolError, RequestDecoder, encode_error_line};
+use talon_core::{Administer, Call, Consistency, Database, Denied, Outcome, Reply};
+use talon_resp::{ProtocolError, RequestDecoder, encode, encode_error_line};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::io::poll_read_buf;
 
 use super::clients::Client;
+use super::deferred::{Deferred, Settled};
 use super::denied::is_sent_again;
 use super::metrics::add;
 use super::notices::Notice;
-use super::pipeline::{Pipeline, Wait};
+use super::pipeline::Pipeline;
 use super::session::{Session, Shared};
 use super::topology;
 
@@ -33,8 +34,8 @@ const WRITE_BYTES_KEPT: usize = 256 * 1024;
 const BATCH_CALLS_FIRST: usize = 64;
 /// A batch with more reply bytes than this makes the next one smaller.
 const BATCH_REPLY_BYTES: usize = 4 * 1024 * 1024;
-/// How often WAIT looks whether the followers have come closer.
-const WAIT_STEP: Duration = Duration::from_millis(5);
+/// About so many bytes of messages are sent at once.
+const PUSH_BYTES: usize = 256 * 1024;
 /// For so long, what comes behind a refused call counts as sent before its client could know. It is a bound for clients that
 /// send without a pause: their pipelines have no end.
 const REFUSED_MAX: Duration = Duration::from_millis(100);
@@ -64,6 +65,12 @@ enum Exchange {
     Read(usize),
     Stalled,
     Killed,
+}
+
+/// What came first of a deferred command's end and more from its client.
+enum Meanwhile {
+    Settled(Settled),
+    Read(usize),
 }
 
 /// A timer whose deadline moves with every wait. It is not set again before it has fired, for most clients send long before.
@@ -110,7 +117,7 @@ pub(crate) struct Connection<D, S> {
     broken: Option<ProtocolError>,
 }
 
-impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
+impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
     pub fn new(stream: S, database: Arc<D>, shared: Arc<Shared>, client: Arc<Client>) -> Connection<D, S> {
         let session = Session::new(client.clone(), &shared.settings);
         let batch_calls_max = BATCH_CALLS_FIRST.min(shared.settings.pipeline_calls_max).max(1);
@@ -150,6 +157,9 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
                     return Err(End::Done);
                 }
             }
+            while self.client.notices.take(Notice::Push) {
+                self.push().await?;
+            }
             if let Some(error) = self.broken {
                 add(&self.shared.metrics.protocol_errors, 1);
                 tracing::debug!(client = self.client.id, %error, "a client does not speak RESP");
@@ -177,9 +187,11 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
         self.input.is_empty() && !self.filled && self.decoder.held_bytes() == 0 && !self.decoder.has_reserved()
     }
 
-    /// Whether this node lost leadership and the client has to find the new leader. Clients that read from replicas stay.
+    /// Whether this node lost leadership and the client has to find the new leader. Clients that read from replicas stay, and those that
+    /// listen: they are told of it.
     fn is_demoted(&mut self) -> bool {
-        let leaves = self.client.notices.take(Notice::Demotion) && !self.session.readonly;
+        let stays = self.session.readonly || self.session.subscriptions.sum() > 0;
+        let leaves = self.client.notices.take(Notice::Demotion) && !stays;
         if leaves {
             add(&self.shared.metrics.connections_demoted, 1);
         }
@@ -207,16 +219,28 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
     }
 
     async fn carry_out(&mut self) -> Result<(), End> {
-        let begun = Instant::now();
-        let count = self.pipeline.len();
-        let calls = self.pipeline.take_calls();
-        let outcomes = self.execute(calls).await;
-        let ended = Instant::now();
-        let share = (ended - begun) / u32::try_from(count).unwrap_or(u32::MAX).max(1);
-        if let Some(wait) = self.pipeline.pending_wait() {
-            let reply = self.wait(wait).await;
-            self.pipeline.answer_wait(reply);
+        if self.pipeline.len() > 0 {
+            let begun = Instant::now();
+            let calls = self.pipeline.take_calls();
+            let outcomes = self.execute(calls).await;
+            self.answer(outcomes, begun).await?;
         }
+        let Some(deferred) = self.pipeline.take_deferred() else { return Ok(()) };
+        let begun = Instant::now();
+        let outcome = match self.settle(deferred).await? {
+            Settled::Outcome(outcome) => outcome,
+            Settled::Watching(watch) => {
+                self.session.watches.push(watch);
+                Ok(Reply::Ok)
+            }
+        };
+        self.answer(vec![outcome], begun).await
+    }
+
+    /// Answers everything in the pipeline, with these outcomes of its calls.
+    async fn answer(&mut self, outcomes: Vec<Outcome>, begun: Instant) -> Result<(), End> {
+        let ended = Instant::now();
+        let share = (ended - begun) / u32::try_from(self.pipeline.len()).unwrap_or(u32::MAX).max(1);
         self.has_met_leader();
         let database = &self.database;
         let whole = self.pipeline.encode(outcomes, share, &self.shared, &|| database.status(), &mut self.output);
@@ -235,6 +259,50 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
         };
         self.flush().await?;
         if whole { Ok(()) } else { Err(End::Done) }
+    }
+
+    /// Carries out what comes behind a batch. Meanwhile it goes on reading, to see whether the client is still there.
+    async fn settle(&mut self, deferred: Deferred) -> Result<Settled, End> {
+        let is_mere_wait = deferred.is_mere_wait();
+        let work = deferred.carry_out(self.database.clone(), self.client.clone());
+        tokio::pin!(work);
+        loop {
+            let may_read = self.may_read();
+            let Connection { stream, input, client, .. } = &mut *self;
+            let meanwhile = poll_fn(|context| {
+                if let Poll::Ready(settled) = work.as_mut().poll(context) {
+                    return Poll::Ready(Ok(Meanwhile::Settled(settled)));
+                }
+                // A shutdown lets it come to its end; being killed does not.
+                if client.notices.poll_any(context) && client.notices.has(Notice::Kill) {
+                    return Poll::Ready(Err(End::Done));
+                }
+                if may_read {
+                    return poll_read_buf(Pin::new(&mut *stream), context, input)
+                        .map(|read| read.map(Meanwhile::Read).map_err(End::from));
+                }
+                Poll::Pending
+            });
+            match meanwhile.await? {
+                Meanwhile::Settled(settled) => return Ok(settled),
+                Meanwhile::Read(0) if is_mere_wait => return Err(End::Done),
+                Meanwhile::Read(count) => self.has_read(count),
+            }
+        }
+    }
+
+    /// Sends messages that the client has subscribed to.
+    async fn push(&mut self) -> Result<(), End> {
+        loop {
+            let messages = self.client.outbox.take(PUSH_BYTES);
+            if messages.is_empty() {
+                return Ok(());
+            }
+            for message in &messages {
+                encode(message, self.session.protocol, &mut self.output);
+            }
+            self.flush().await?;
+        }
     }
 
     /// The database keeps the order within a batch: behind a call that is refused and that the client sends again, the others
@@ -274,23 +342,6 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
         self.met_leader
     }
 
-    async fn wait(&mut self, wait: Wait) -> Reply {
-        let deadline = Instant::now() + wait.timeout;
-        // Whatever this connection wrote has been applied here.
-        let target = self.database.status_now().applied_index;
-        loop {
-            let status = self.database.status_now();
-            if !topology::leads(&status) {
-                return Reply::Error(Refusal::new("ERR WAIT cannot be used with replica instances."));
-            }
-            let holding = topology::followers_holding(&status, target);
-            if holding >= wait.followers || Instant::now() >= deadline || self.client.notices.is_ending() {
-                return Reply::Integer(holding as i64);
-            }
-            sleep_until((Instant::now() + WAIT_STEP).min(deadline)).await;
-        }
-    }
-
     async fn read(&mut self) -> Result<(), End> {
         if self.input.capacity() - self.input.len() < READ_BYTES_MIN && !self.decoder.has_reserved() {
             self.input.reserve(READ_BYTES);
@@ -323,14 +374,18 @@ impl<D: Database, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
         self.ended = count == 0;
     }
 
+    /// Whether there is room for more of what the client sends, while it is waiting for something.
+    fn may_read(&self) -> bool {
+        !self.ended && self.input.len() + self.decoder.held_bytes() < self.shared.settings.query_bytes_max
+    }
+
     /// Sends all replies. Meanwhile it goes on reading: a client may send a long pipeline before it reads the first reply.
     async fn flush(&mut self) -> Result<(), End> {
         let mut written = 0;
         // Not made before the client keeps its replies waiting.
         let mut stall: Option<Pin<Box<Sleep>>> = None;
         while written < self.output.len() {
-            let may_read =
-                !self.ended && self.input.len() + self.decoder.held_bytes() < self.shared.settings.query_bytes_max;
+            let may_read = self.may_read();
             let Connection { stream, input, output, client, shared, .. } = &mut *self;
             // One poll for both directions, because not every stream can be split without a lock.
             let exchange = poll_fn(|context| {

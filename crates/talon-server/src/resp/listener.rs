@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::BytesMut;
-use talon_core::Database;
+use bytes::{Bytes, BytesMut};
+use talon_core::{Administer, Database};
 use talon_resp::encode_error_line;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::clients::Client;
 use super::connection::{Connection, linger};
+use super::events::Events;
 use super::metrics::add;
 use super::notices::Notice;
 use super::session::{Open, Shared};
@@ -33,7 +34,7 @@ const PROTECTED: &str = "DENIED Talon is running in protected mode: it listens b
 
 /// Serves RESP on `listener` until `shutdown`; returns when every connection has ended, at the latest after
 /// [`RespSettings::drain_max`].
-pub async fn serve<L: Listener, D: Database>(
+pub async fn serve<L: Listener, D: Database + Administer>(
     mut listener: L,
     database: Arc<D>,
     settings: Arc<RespSettings>,
@@ -109,6 +110,7 @@ struct Entered<'a> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
+        self.shared.channels.leave(self.client.id);
         self.shared.clients.leave(self.client.id);
     }
 }
@@ -121,15 +123,20 @@ async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin, line: &'static 
     }
 }
 
-/// Tells all connections whenever this node stops leading. Never returns.
+/// Tells all connections whenever this node stops leading, and subscribers what Sentinels would. Never returns.
 async fn watch_leadership<D: Database>(database: Arc<D>, shared: &Shared) {
     let mut status = database.status();
+    let mut events = Events::new(&shared.settings.sentinel_name, status.clone());
     loop {
         database.status_changed(status.version).await;
         let now = database.status();
         if topology::leads(&status) && !topology::leads(&now) {
             tracing::info!(term = now.term, "no longer leading: closing client connections");
             shared.clients.notify(Notice::Demotion);
+        }
+        for (channel, message) in events.follow(now.clone()) {
+            let channel = Bytes::from_static(channel.as_bytes());
+            shared.channels.publish(&channel, &message, shared.settings.push_bytes_max, &shared.metrics);
         }
         status = now;
     }

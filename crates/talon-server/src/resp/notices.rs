@@ -15,6 +15,8 @@ pub(crate) enum Notice {
     Shutdown = 1 << 1,
     /// This node has stopped leading.
     Demotion = 1 << 2,
+    /// There is something to send that the client did not ask for just now.
+    Push = 1 << 3,
 }
 
 /// The notices of one connection, and its task, which they wake.

@@ -4,17 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use talon_core::error::NOT_AN_INTEGER;
-use talon_core::numbers::parse_integer;
-use talon_core::{Call, Outcome, Refusal, Reply, Request, Status};
+use talon_core::{Call, Outcome, Reply, Request, Status};
 use talon_resp::{Protocol, encode};
 
 use super::commands::info::{self, Sections};
+use super::deferred::Deferred;
 use super::denied;
 use super::metrics::Tally;
 use super::session::Shared;
 use super::table::Entry;
-use super::topology;
 
 /// What is done with the database's reply before the client gets it.
 #[derive(Debug)]
@@ -39,7 +37,6 @@ pub(crate) enum Part {
 enum Answer {
     Ready(Reply),
     Call(After),
-    Wait(Wait),
 }
 
 #[derive(Debug)]
@@ -54,35 +51,6 @@ struct Slot {
     answer: Answer,
 }
 
-/// `WAIT followers timeout`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wait {
-    pub followers: usize,
-    pub timeout: Duration,
-}
-
-impl Wait {
-    /// `WAIT n 0` waits for ever in Redis; here, so long.
-    const TIMEOUT_MAX: Duration = Duration::from_secs(600);
-
-    pub fn parse(args: &[Bytes]) -> Result<Wait, Refusal> {
-        let [followers, timeout, ..] = args else { return Err(talon_core::error::SYNTAX) };
-        let followers = parse_integer(followers).ok_or(NOT_AN_INTEGER)?;
-        let timeout = parse_integer(timeout).ok_or(Refusal::new("ERR timeout is not an integer or out of range"))?;
-        let timeout_ms = u64::try_from(timeout).map_err(|_| Refusal::new("ERR timeout is negative"))?;
-        let timeout = match timeout_ms {
-            0 => Wait::TIMEOUT_MAX,
-            timeout_ms => Duration::from_millis(timeout_ms).min(Wait::TIMEOUT_MAX),
-        };
-        Ok(Wait { followers: usize::try_from(followers).unwrap_or(0), timeout })
-    }
-
-    /// How many followers hold everything that was applied here.
-    pub fn count_now(status: &Status) -> Reply {
-        Reply::Integer(topology::followers_holding(status, status.applied_index) as i64)
-    }
-}
-
 /// One batch.
 #[derive(Debug, Default)]
 pub(crate) struct Pipeline {
@@ -91,13 +59,14 @@ pub(crate) struct Pipeline {
     call_bytes: usize,
     /// How many calls the batch before had: about so many will come again.
     calls_before: usize,
-    waits: bool,
+    /// What comes behind all others: nothing follows it before it is answered.
+    deferred: Option<(Slot, Deferred)>,
     tally: Tally,
 }
 
 impl Pipeline {
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.slots.is_empty() && self.deferred.is_none()
     }
 
     pub fn len(&self) -> usize {
@@ -108,9 +77,9 @@ impl Pipeline {
         self.call_bytes
     }
 
-    /// What comes behind a WAIT has to wait, too.
+    /// What comes behind a deferred command has to wait for it.
     pub fn is_closed(&self) -> bool {
-        self.waits
+        self.deferred.is_some()
     }
 
     pub fn ready(&mut self, protocol: Protocol, silent: bool, entry: Option<&Entry>, reply: Reply) {
@@ -135,26 +104,22 @@ impl Pipeline {
     ) {
         let command = Some(entry.index);
         let first_key = requests.iter().find_map(first_key);
-        let answer = Answer::Call(After::Exec(parts));
+        let after = After::Exec(parts);
         if requests.is_empty() {
             // Nothing for the database; the parts are all there.
-            let Answer::Call(After::Exec(parts)) = answer else { return };
-            let replies = parts.into_iter().filter_map(|(_, part)| match part {
-                Part::Ready(reply) => Some(reply),
-                Part::Data(_) => None,
-            });
-            let answer = Answer::Ready(Reply::Array(replies.collect()));
+            let answer = Answer::Ready(after.without_calls());
             self.slots.push(Slot { protocol, silent, command, first_key, answer });
             return;
         }
-        self.slots.push(Slot { protocol, silent, command, first_key, answer });
+        self.slots.push(Slot { protocol, silent, command, first_key, answer: Answer::Call(after) });
         self.push_call(Call::Transaction(requests));
     }
 
-    pub fn wait(&mut self, protocol: Protocol, silent: bool, entry: &Entry, wait: Wait) {
-        let command = Some(entry.index);
-        self.slots.push(Slot { protocol, silent, command, first_key: None, answer: Answer::Wait(wait) });
-        self.waits = true;
+    /// Ends the batch with a command that is carried out behind all others.
+    pub fn defer(&mut self, protocol: Protocol, silent: bool, entry: &Entry, deferred: Deferred, after: After) {
+        let first_key = deferred.first_key();
+        let slot = Slot { protocol, silent, command: Some(entry.index), first_key, answer: Answer::Call(after) };
+        self.deferred = Some((slot, deferred));
     }
 
     fn push_call(&mut self, call: Call) {
@@ -172,20 +137,11 @@ impl Pipeline {
         std::mem::take(&mut self.calls)
     }
 
-    /// The WAIT at the end, if there is one.
-    pub fn pending_wait(&self) -> Option<Wait> {
-        self.slots.last().and_then(|slot| match slot.answer {
-            Answer::Wait(wait) => Some(wait),
-            _ => None,
-        })
-    }
-
-    /// Puts the answer of the WAIT at the end into its place.
-    pub fn answer_wait(&mut self, reply: Reply) {
-        if let Some(slot) = self.slots.last_mut() {
-            slot.answer = Answer::Ready(reply);
-        }
-        self.waits = false;
+    /// Takes the command at the end out, if there is one. What is encoded next is the answer to it.
+    pub fn take_deferred(&mut self) -> Option<Deferred> {
+        let (slot, deferred) = self.deferred.take()?;
+        self.slots.push(slot);
+        Some(deferred)
     }
 
     /// Encodes every reply in order, leaving the pipeline empty. `false` = one of them cannot be given: what was encoded
@@ -206,7 +162,6 @@ impl Pipeline {
                 Answer::Call(after) => {
                     outcomes.next().and_then(|outcome| after.reply(outcome, slot.first_key.as_ref(), shared, status))
                 }
-                Answer::Wait(_) => None,
             };
             let Some(reply) = reply else {
                 whole = false;
@@ -232,6 +187,16 @@ impl Pipeline {
 }
 
 impl After {
+    /// The reply where the database has nothing to do.
+    fn without_calls(self) -> Reply {
+        let After::Exec(parts) = self else { return Reply::Null };
+        let replies = parts.into_iter().filter_map(|(_, part)| match part {
+            Part::Ready(reply) => Some(reply),
+            Part::Data(_) => None,
+        });
+        Reply::Array(replies.collect())
+    }
+
     fn reply(
         self,
         outcome: Outcome,
@@ -254,6 +219,8 @@ impl After {
                 }
                 info::render(&sections, shared, &status())
             }
+            // A watched key was touched.
+            After::Exec(_) if reply == Reply::NullArray => reply,
             After::Exec(parts) => {
                 let Reply::Array(replies) = reply else { return None };
                 let mut replies = replies.into_iter();
@@ -277,7 +244,8 @@ impl After {
     }
 }
 
-fn first_key(request: &Request) -> Option<Bytes> {
+/// The first key of a request, which MOVED names the slot of.
+pub(crate) fn first_key(request: &Request) -> Option<Bytes> {
     let place = request.command.facts.keys.places(request.args.len()).next()?;
     request.args.get(place).cloned()
 }

@@ -7,15 +7,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use talon_core::command::unknown_command;
 use talon_core::request::Args;
-use talon_core::{Facts, Flag, Refusal, Reply, Request, Status};
+use talon_core::{Facts, Flag, Refusal, Reply, Request, Status, Watch};
 use talon_resp::{Limits, Protocol, Words};
 use tokio::time::Instant;
 
 use super::clients::{Client, Clients};
 use super::cursors::Cursors;
+use super::deferred::{Deferred, Wait};
 use super::denied;
 use super::metrics::Metrics;
-use super::pipeline::{After, Part, Pipeline, Wait};
+use super::pipeline::{After, Part, Pipeline};
+use super::pubsub::{Channels, Counts, Kind, NotTaken};
 use super::settings::RespSettings;
 use super::table::{self, Action, Entry, Row, ServerCommand};
 
@@ -23,6 +25,7 @@ use super::table::{self, Action, Entry, Row, ServerCommand};
 const KEY_COUNT_AGE_MAX: Duration = Duration::from_secs(10);
 
 const NOAUTH: Refusal = Refusal::new("NOAUTH Authentication required.");
+const NOT_IN_MULTI: Refusal = Refusal::new("ERR Command not allowed inside a transaction");
 const EXEC_ABORTED: Refusal = Refusal::new("EXECABORT Transaction discarded because of previous errors.");
 
 /// What all connections of a front door share.
@@ -32,6 +35,7 @@ pub(crate) struct Shared {
     pub metrics: Arc<Metrics>,
     pub clients: Clients,
     pub cursors: Cursors,
+    pub channels: Channels,
     pub started: Instant,
     /// Where the front door listens.
     pub port: u16,
@@ -47,6 +51,7 @@ impl Shared {
             metrics: settings.metrics.clone(),
             clients: Clients::new(),
             cursors: Cursors::new(),
+            channels: Channels::default(),
             started: Instant::now(),
             port,
             idle_timeout_s: AtomicU64::new(settings.idle_timeout.as_secs()),
@@ -114,6 +119,10 @@ pub(crate) struct Session {
     pub mute_this: bool,
     /// The next command is not answered.
     pub mute_next: bool,
+    /// What EXEC will depend on.
+    pub watches: Vec<Watch>,
+    /// What is subscribed to.
+    pub subscriptions: Counts,
     /// The name of the last command that passed the gate.
     command: &'static str,
     queue: Option<Queue>,
@@ -131,14 +140,17 @@ impl Session {
             mute: false,
             mute_this: false,
             mute_next: false,
+            watches: Vec::new(),
+            subscriptions: Counts::default(),
             command: "",
             queue: None,
         }
     }
 
     /// As after connecting.
-    pub fn reset(&mut self, settings: &RespSettings) {
-        *self = Session::new(self.client.clone(), settings);
+    pub fn reset(&mut self, shared: &Shared) {
+        shared.channels.leave(self.client.id);
+        *self = Session::new(self.client.clone(), &shared.settings);
         let mut profile = self.client.profile();
         profile.name.clear();
         profile.no_evict = false;
@@ -162,12 +174,19 @@ impl Session {
         profile.resp3 = self.protocol == Protocol::Resp3;
         profile.readonly = self.readonly;
         profile.gathered = self.gathered().map_or(-1, |count| count as i64);
+        profile.subscriptions = self.subscriptions;
+        profile.watched = self.watched();
         profile.query_bytes = self.query_bytes;
     }
 
     /// How many commands MULTI has gathered.
     pub fn gathered(&self) -> Option<usize> {
         self.queue.as_ref().map(|queue| queue.commands.len())
+    }
+
+    /// How many keys it watches.
+    pub fn watched(&self) -> usize {
+        self.watches.iter().map(|watch| watch.keys().count()).sum()
     }
 
     /// Takes one request: answers it, or adds it to the pipeline.
@@ -182,6 +201,7 @@ impl Session {
                 shared.metrics.count_rejected(entry.index);
                 if matches!(entry.row, Row::Server(ServerCommand { action: Action::Exec, .. })) {
                     self.queue = None;
+                    self.watches.clear();
                     let reason = refusal.line().strip_prefix("ERR ").unwrap_or(refusal.line());
                     let line = format!("EXECABORT Transaction discarded because of: {reason}");
                     return self.refuse(Some(entry), Refusal::from_string(line), pipeline);
@@ -219,8 +239,17 @@ impl Session {
         if !self.authenticated && !flags.contains(&Flag::NoAuth) {
             return Err(NOAUTH);
         }
-        if self.queue.is_some() && flags.contains(&Flag::NoMulti) {
-            return Err(Refusal::new("ERR Command not allowed inside a transaction"));
+        let changes_subscriptions =
+            matches!(row, Row::Server(ServerCommand { action: Action::Subscribe(_) | Action::Unsubscribe(_), .. }));
+        if self.queue.is_some() && (changes_subscriptions || flags.contains(&Flag::NoMulti)) {
+            return Err(NOT_IN_MULTI);
+        }
+        if self.subscriptions.sum() > 0 && self.protocol == Protocol::Resp2 && !acts_while_subscribed(facts.name) {
+            return Err(Refusal::from_string(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this \
+                 context",
+                facts.name
+            )));
         }
         Ok(row)
     }
@@ -271,7 +300,10 @@ impl Session {
                 }
                 Action::Discard => {
                     let reply = match self.queue.take() {
-                        Some(_) => Reply::Ok,
+                        Some(_) => {
+                            self.watches.clear();
+                            Reply::Ok
+                        }
                         None => Reply::Error(Refusal::new("ERR DISCARD without MULTI")),
                     };
                     self.answer(Some(entry), reply, pipeline);
@@ -297,10 +329,17 @@ impl Session {
                         }
                     }
                 }
-                Action::Wait => match Wait::parse(&args) {
-                    Ok(wait) => pipeline.wait(self.protocol, self.mute || self.mute_this, entry, wait),
-                    Err(refusal) => self.answer(Some(entry), Reply::Error(refusal), pipeline),
-                },
+                Action::Deferred(parse) => {
+                    let mut context = Context { session: self, shared, status: status() };
+                    match parse(&mut context, &args) {
+                        Ok(deferred) => {
+                            pipeline.defer(self.protocol, self.mute || self.mute_this, entry, deferred, After::Plain);
+                        }
+                        Err(refusal) => self.answer(Some(entry), Reply::Error(refusal), pipeline),
+                    }
+                }
+                Action::Subscribe(kind) => self.subscribe(entry, kind, &args, pipeline, shared),
+                Action::Unsubscribe(kind) => self.unsubscribe(entry, kind, &args, pipeline, shared),
                 // The gate has put a subcommand in the place of its container.
                 Action::Container { .. } => {}
             },
@@ -337,6 +376,7 @@ impl Session {
         let Some(queue) = self.queue.take() else {
             return self.answer(Some(entry), Reply::Error(Refusal::new("ERR EXEC without MULTI")), pipeline);
         };
+        let watches = std::mem::take(&mut self.watches);
         if queue.spoilt {
             return self.answer(Some(entry), Reply::Error(EXEC_ABORTED), pipeline);
         }
@@ -368,17 +408,91 @@ impl Session {
                             None => Part::Ready(super::commands::info::render(&sections, shared, &status())),
                         }
                     }
-                    // Nothing is waited for inside a transaction, as in Redis.
-                    Action::Wait => {
-                        Part::Ready(Wait::parse(&args).map_or_else(Reply::Error, |_| Wait::count_now(&status())))
+                    Action::Deferred(parse) => {
+                        let mut context = Context { session: self, shared, status: status() };
+                        Part::Ready(match parse(&mut context, &args) {
+                            // Nothing is waited for inside a transaction, as in Redis.
+                            Ok(Deferred::Wait(_)) => Wait::count_now(&status()),
+                            Ok(_) => Reply::Error(NOT_IN_MULTI),
+                            Err(refusal) => Reply::Error(refusal),
+                        })
                     }
-                    Action::Multi | Action::Exec | Action::Discard | Action::Container { .. } => continue,
+                    // The gate lets none of these in.
+                    Action::Multi
+                    | Action::Exec
+                    | Action::Discard
+                    | Action::Subscribe(_)
+                    | Action::Unsubscribe(_)
+                    | Action::Container { .. } => continue,
                 },
             };
             parts.push((entry.index, part));
         }
-        pipeline.exec(protocol, silent, entry, requests, parts);
+        if watches.is_empty() {
+            pipeline.exec(protocol, silent, entry, requests, parts);
+        } else {
+            pipeline.defer(protocol, silent, entry, Deferred::Exec { requests, watches }, After::Exec(parts));
+        }
     }
+
+    /// Each channel is answered by itself, and always: what follows on the channel has to make sense.
+    fn subscribe(
+        &mut self,
+        entry: &'static Entry,
+        kind: Kind,
+        names: &[Bytes],
+        pipeline: &mut Pipeline,
+        shared: &Shared,
+    ) {
+        let word = if kind == Kind::Channel { "subscribe" } else { "psubscribe" };
+        let subscriptions_max = shared.settings.subscriptions_max;
+        for name in names {
+            match shared.channels.subscribe(kind, name, &self.client, subscriptions_max) {
+                Ok(counts) => {
+                    self.subscriptions = counts;
+                    self.confirm(entry, word, Reply::Bulk(name.clone()), pipeline);
+                }
+                Err(NotTaken::TooMany) => {
+                    let line = format!("ERR a client may have {subscriptions_max} subscriptions (subscriptions_max)");
+                    self.answer(Some(entry), Reply::Error(Refusal::from_string(line)), pipeline);
+                }
+                Err(NotTaken::TooLong) => {
+                    let refusal = Refusal::new("ERR the name of a channel is too long");
+                    self.answer(Some(entry), Reply::Error(refusal), pipeline);
+                }
+            }
+        }
+    }
+
+    fn unsubscribe(
+        &mut self,
+        entry: &'static Entry,
+        kind: Kind,
+        names: &[Bytes],
+        pipeline: &mut Pipeline,
+        shared: &Shared,
+    ) {
+        let word = if kind == Kind::Channel { "unsubscribe" } else { "punsubscribe" };
+        let id = self.client.id;
+        let all = if names.is_empty() { shared.channels.names(kind, id) } else { names.to_vec() };
+        if all.is_empty() {
+            return self.confirm(entry, word, Reply::Null, pipeline);
+        }
+        for name in all {
+            self.subscriptions = shared.channels.unsubscribe(kind, &name, id);
+            self.confirm(entry, word, Reply::Bulk(name), pipeline);
+        }
+    }
+
+    fn confirm(&mut self, entry: &'static Entry, word: &'static str, name: Reply, pipeline: &mut Pipeline) {
+        let count = Reply::Integer(self.subscriptions.sum() as i64);
+        pipeline.ready(self.protocol, false, Some(entry), Reply::Push(vec![Reply::bulk(word), name, count]));
+    }
+}
+
+/// What a client may send in RESP2 while it has subscriptions: there, a reply cannot be told from a message.
+fn acts_while_subscribed(name: &str) -> bool {
+    matches!(name, "subscribe" | "psubscribe" | "unsubscribe" | "punsubscribe" | "ping" | "quit" | "reset")
 }
 
 /// What is done at once even while MULTI gathers.

@@ -29,6 +29,12 @@ pub struct RespSettings {
     pub query_bytes_max: usize,
     /// The most reply bytes of one batch of a pipeline; more closes the connection.
     pub output_bytes_max: usize,
+    /// The most bytes of messages that wait for a subscriber to read; more closes the connection.
+    pub push_bytes_max: usize,
+    /// The most channels and patterns that one connection may subscribe to.
+    pub subscriptions_max: usize,
+    /// The most keys that one connection may watch.
+    pub watched_keys_max: usize,
     /// A client that takes no byte of its replies for so long is cut off.
     pub output_stall_max: Duration,
     /// The most calls that are handed to the database at once.
@@ -55,6 +61,9 @@ impl Default for RespSettings {
             request_bytes_max: REQUEST_BYTES_MAX,
             query_bytes_max: 2 * REQUEST_BYTES_MAX,
             output_bytes_max: 1024 * 1024 * 1024,
+            push_bytes_max: 32 * 1024 * 1024,
+            subscriptions_max: 10_000,
+            watched_keys_max: 10_000,
             output_stall_max: Duration::from_secs(60),
             pipeline_calls_max: 1024,
             pipeline_bytes_max: 8 * 1024 * 1024,

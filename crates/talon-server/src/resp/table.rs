@@ -5,9 +5,11 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use talon_core::{Command, Facts, Flag, Group, KeySpec, Kind, Refusal, Reply};
+use talon_core::{Command, Facts, Flag, Group, KeySpec, Refusal, Reply};
 
 use super::commands;
+use super::deferred::Parse;
+use super::pubsub::Kind;
 use super::session::Context;
 
 /// The longest name, in bytes.
@@ -42,8 +44,12 @@ pub(crate) enum Action {
     Discard,
     /// Answered with the number of keys.
     Info,
-    /// Answered when followers have what was written.
-    Wait,
+    /// Carried out behind the batch it came in.
+    Deferred(Parse),
+    /// Subscribes to channels.
+    Subscribe(Kind),
+    /// Takes subscriptions back.
+    Unsubscribe(Kind),
 }
 
 /// Facts of a command without keys, in one line.
@@ -127,7 +133,7 @@ impl Hasher for NameHasher {
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let data = talon_core::commands::all().filter(|command| command.kind != Kind::Internal).map(Row::Data);
+    let data = talon_core::commands::all().filter(|command| command.kind != talon_core::Kind::Internal).map(Row::Data);
     let server = commands::families().flat_map(|family| family.iter()).map(Row::Server);
     let entries: Vec<Entry> = data
         .chain(server)

@@ -184,6 +184,14 @@ impl Database for Double {
         outcomes
     }
 
+    async fn watch(&self, _: Vec<bytes::Bytes>) -> Result<talon_core::Watch, Denied> {
+        Err(Denied::NoLeader)
+    }
+
+    async fn execute_if(&self, _: Vec<Request>, _: Vec<talon_core::Watch>) -> Outcome {
+        Err(Denied::NoLeader)
+    }
+
     async fn point_in_time(&self, consistency: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
         if let (Weather::Denied(denied), Consistency::Linearizable) = (&*self.weather.lock().unwrap(), consistency) {
             return Err(denied.clone());

@@ -2,15 +2,18 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use talon_core::script::MemorySource;
 use talon_core::{
-    Call, Consistency, Database, Denied, Member, MemberRole, Outcome, PointInTime, Request, Role, Status, Transaction,
+    AdminError, Administer, Call, Consistency, Database, Denied, Member, MemberRole, Outcome, PointInTime, Reply,
+    Request, Role, Source, StateHash, Status, Transaction, Watch, Watches,
 };
 use tokio::sync::watch;
 
 /// The double.
 pub struct MemoryDatabase {
     data: Mutex<MemorySource>,
+    watches: Arc<Watches>,
     status: watch::Sender<Arc<Status>>,
     /// What the next calls are denied with.
     denied: Mutex<Option<Denied>>,
@@ -51,6 +54,7 @@ impl MemoryDatabase {
         };
         MemoryDatabase {
             data: Mutex::new(MemorySource::default()),
+            watches: Arc::default(),
             status: watch::channel(Arc::new(status)).0,
             denied: Mutex::new(None),
             batches: Mutex::new(Vec::new()),
@@ -82,26 +86,55 @@ impl MemoryDatabase {
     }
 }
 
-impl Database for MemoryDatabase {
-    async fn execute(&self, calls: Vec<Call>, _: Consistency) -> Vec<Outcome> {
+impl MemoryDatabase {
+    fn carry_out(&self, calls: &[Call], watches: &[Watch]) -> Vec<Outcome> {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner).push(calls.len());
         let denied = self.denied.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let status = self.status();
         let clock_ms = Self::now_ms();
-        self.data.lock().unwrap_or_else(PoisonError::into_inner).transact(clock_ms, |transaction| {
+        let mut data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        if !watches.iter().all(|watch| watch.holds(status.term, clock_ms)) {
+            return vec![Ok(Reply::NullArray)];
+        }
+        let watched = self.watches.begin();
+        let (outcomes, touches) = data.transact(clock_ms, |transaction| {
+            transaction.keep_touches();
             transaction.begin_entry(clock_ms, clock_ms);
-            calls
-                .iter()
-                .map(|call| match (&denied, status.leader()) {
-                    (Some(denied), _) => Err(denied.clone()),
-                    (None, Some(leader)) if call.is_write() && status.role != Role::Leader => {
-                        Err(Denied::NotLeader { leader: leader.clone() })
-                    }
-                    (None, None) if call.is_write() => Err(Denied::NoLeader),
-                    _ => talon_core::request::execute(transaction, call).map_err(|fault| Denied::Fault(fault.0)),
-                })
-                .collect()
-        })
+            let carry_out = |call: &Call| match (&denied, status.leader()) {
+                (Some(denied), _) => Err(denied.clone()),
+                (None, Some(leader)) if call.is_write() && status.role != Role::Leader => {
+                    Err(Denied::NotLeader { leader: leader.clone() })
+                }
+                (None, None) if call.is_write() => Err(Denied::NoLeader),
+                _ => talon_core::request::execute(transaction, call).map_err(|fault| Denied::Fault(fault.0)),
+            };
+            let outcomes = calls.iter().map(carry_out).collect();
+            (outcomes, transaction.take_touches().filter(|_| watched))
+        });
+        self.watches.end(touches, || ());
+        outcomes
+    }
+}
+
+impl Database for MemoryDatabase {
+    async fn execute(&self, calls: Vec<Call>, _: Consistency) -> Vec<Outcome> {
+        self.carry_out(&calls, &[])
+    }
+
+    async fn watch(&self, keys: Vec<Bytes>) -> Result<Watch, Denied> {
+        let status = self.status();
+        if let (Role::Follower, Some(leader)) = (status.role, status.leader()) {
+            return Err(Denied::NotLeader { leader: leader.clone() });
+        }
+        let data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut watch, ()) = self.watches.watch(&keys, || ()).expect("whoever carries out holds the data");
+        let records: Vec<_> = keys.iter().map(|key| data.get(key).expect("memory does not fail")).collect();
+        watch.judge(&records, Self::now_ms(), status.term);
+        Ok(watch)
+    }
+
+    async fn execute_if(&self, requests: Vec<Request>, watches: Vec<Watch>) -> Outcome {
+        self.carry_out(&[Call::Transaction(requests)], &watches).remove(0)
     }
 
     async fn point_in_time(&self, _: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
@@ -117,6 +150,39 @@ impl Database for MemoryDatabase {
         let mut changes = self.status.subscribe();
         // The sender lives as long as `self`.
         let _ = changes.wait_for(|status| status.version != seen).await;
+    }
+}
+
+/// There is nothing to administer.
+fn refused<T>() -> Result<T, AdminError> {
+    Err(AdminError::Refused("this is a double".to_owned()))
+}
+
+impl Administer for MemoryDatabase {
+    async fn add_learner(&self, _: Member) -> Result<(), AdminError> {
+        refused()
+    }
+
+    async fn promote(&self, _: u64) -> Result<(), AdminError> {
+        refused()
+    }
+
+    async fn remove(&self, _: u64) -> Result<(), AdminError> {
+        refused()
+    }
+
+    async fn transfer_leadership(&self, to: Option<u64>) -> Result<(), AdminError> {
+        let id = to.unwrap_or(2);
+        self.change_status(|status| (status.leader_id, status.role) = (Some(id), Role::Follower));
+        Ok(())
+    }
+
+    async fn mark_state(&self) -> Result<u64, AdminError> {
+        refused()
+    }
+
+    async fn state_hash(&self, _: u64) -> Result<StateHash, AdminError> {
+        refused()
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) static ROWS: &[ServerCommand] = &[
         Ok(Reply::Ok)
     }),
     now(facts("reset", 1, OPEN, Group::Connection, "6.2.0", "Makes the connection as new."), |context, _| {
-        context.session.reset(&context.shared.settings);
+        context.session.reset(context.shared);
         Ok(Reply::Simple("RESET"))
     }),
     now(
@@ -91,8 +91,13 @@ fn set_readonly(context: &mut Context<'_>, readonly: bool) -> Result<Reply, Refu
     Ok(Reply::Ok)
 }
 
-fn ping(_: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
+fn ping(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
+    let session = &context.session;
     match args {
+        // Among messages, RESP2 wants the form of a message.
+        [] | [_] if session.subscriptions.sum() > 0 && session.protocol == Protocol::Resp2 => {
+            Ok(Reply::Array(vec![Reply::bulk("pong"), Reply::Bulk(args.first().cloned().unwrap_or_default())]))
+        }
         [] => Ok(Reply::Simple("PONG")),
         [message] => Ok(Reply::Bulk(message.clone())),
         _ => Err(talon_core::command::wrong_arity("ping")),

@@ -6,6 +6,7 @@ mod command;
 mod config;
 mod connection;
 pub(crate) mod info;
+mod pubsub;
 mod sentinel;
 mod server;
 mod transactions;
@@ -27,6 +28,7 @@ pub(crate) fn families() -> impl Iterator<Item = &'static [ServerCommand]> {
         command::ROWS,
         cluster::ROWS,
         sentinel::ROWS,
+        pubsub::ROWS,
     ]
     .into_iter()
 }

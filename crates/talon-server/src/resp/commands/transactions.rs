@@ -1,7 +1,10 @@
 //! `MULTI` and its family, and `WAIT`.
 
+use bytes::Bytes;
 use talon_core::{Facts, Flag, Group, KeySpec, Refusal, Reply};
 
+use crate::resp::deferred::{Deferred, Wait};
+use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, now};
 
 const OPEN: &[Flag] = &[Flag::Noscript, Flag::Loading, Flag::Stale, Flag::Fast];
@@ -27,19 +30,15 @@ pub(super) static ROWS: &[ServerCommand] = &[
         facts: facts("discard", 1, OPEN, Group::Transactions, "2.0.0", "Forgets what was gathered."),
         action: Action::Discard,
     },
-    now(
-        Facts {
+    ServerCommand {
+        facts: Facts {
             keys: KeySpec::ALL,
-            ..facts("watch", -2, OPEN, Group::Transactions, "2.2.0", "Not supported yet; answers an error.")
+            ..facts("watch", -2, OPEN, Group::Transactions, "2.2.0", "Makes EXEC depend on keys.")
         },
-        |context, _| {
-            Err(match context.session.gathered() {
-                Some(_) => Refusal::new("ERR WATCH inside MULTI is not allowed"),
-                None => Refusal::new("ERR WATCH is not supported yet"),
-            })
-        },
-    ),
-    now(facts("unwatch", 1, OPEN, Group::Transactions, "2.2.0", "Accepted: nothing is ever watched."), |_, _| {
+        action: Action::Deferred(watch),
+    },
+    now(facts("unwatch", 1, OPEN, Group::Transactions, "2.2.0", "Forgets all watched keys."), |context, _| {
+        context.session.watches.clear();
         Ok(Reply::Ok)
     }),
     ServerCommand {
@@ -51,6 +50,20 @@ pub(super) static ROWS: &[ServerCommand] = &[
             "3.0.0",
             "Waits until so many followers hold what was written, and answers how many do.",
         ),
-        action: Action::Wait,
+        action: Action::Deferred(|_, args| Wait::parse(args).map(Deferred::Wait)),
     },
 ];
+
+fn watch(context: &mut Context<'_>, keys: &[Bytes]) -> Result<Deferred, Refusal> {
+    let session = &context.session;
+    if session.gathered().is_some() {
+        // As in Redis, this spoils nothing.
+        return Err(Refusal::new("ERR WATCH inside MULTI is not allowed"));
+    }
+    let keys_max = context.shared.settings.watched_keys_max;
+    if session.watched() + keys.len() > keys_max {
+        let line = format!("ERR a client may watch {keys_max} keys (watched_keys_max)");
+        return Err(Refusal::from_string(line));
+    }
+    Ok(Deferred::Watch(keys.to_vec()))
+}

@@ -1,0 +1,160 @@
+//! What Sentinels tell those who subscribe, as this node sees the cluster: node-redis, Lettuce and others follow the leader by it.
+//!
+//! The names and words are those of Redis's Sentinel: <https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/>
+//! ("Pub/Sub messages").
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use talon_core::{Member, MemberRole, Status};
+
+/// A channel and a message.
+pub(crate) type Event = (&'static str, Bytes);
+
+/// Follows the status, and says what is to be told.
+pub(crate) struct Events {
+    name: String,
+    /// The last leader that was known, until another one is.
+    leader: Option<Member>,
+    /// Whether it was said that nobody leads.
+    is_down: bool,
+    seen: Arc<Status>,
+}
+
+impl Events {
+    /// From this status on; `name` is what `SENTINEL` calls the cluster.
+    pub fn new(name: &str, status: Arc<Status>) -> Events {
+        Events { name: name.to_owned(), leader: status.leader().cloned(), is_down: false, seen: status }
+    }
+
+    /// What has happened since.
+    pub fn follow(&mut self, now: Arc<Status>) -> Vec<Event> {
+        let mut events = Vec::new();
+        match (&self.leader, now.leader()) {
+            (Some(old), None) if !self.is_down => {
+                let voters = now.members.iter().filter(|member| member.role == MemberRole::Voter).count();
+                events.push(("+sdown", self.master(old)));
+                events.push(("+odown", format!("{} #quorum {voters}/{}", self.master(old), voters / 2 + 1)));
+                self.is_down = true;
+            }
+            (Some(old), Some(new)) => {
+                if place(old) != place(new) {
+                    events.push(("+elected-leader", self.master(old)));
+                    events.push(("+failover-end", self.master(old)));
+                    let (host, port) = place(new);
+                    let words = format!("{} {} {} {host} {port}", self.name, old.host, old.resp_port);
+                    events.push(("+switch-master", words));
+                    let others = now.members.iter().filter(|member| member.id != new.id);
+                    events.extend(others.map(|member| ("+slave", self.other("slave", member, new))));
+                } else if self.is_down {
+                    events.push(("-odown", self.master(old)));
+                    events.push(("-sdown", self.master(old)));
+                }
+                self.is_down = false;
+            }
+            _ => {}
+        }
+        if let Some(new) = now.leader() {
+            let joined =
+                now.members.iter().filter(|member| self.seen.members.iter().all(|known| known.id != member.id));
+            // Before the first status with a leader nobody was known at all.
+            for member in joined.filter(|_| !self.seen.members.is_empty()) {
+                events.push(("+slave", self.other("slave", member, new)));
+                events.push(("+sentinel", self.other("sentinel", member, new)));
+            }
+            self.leader = Some(new.clone());
+        }
+        self.seen = now;
+        events.into_iter().map(|(channel, words)| (channel, Bytes::from(words))).collect()
+    }
+
+    /// `master <name> <host> <port>`
+    fn master(&self, leader: &Member) -> String {
+        format!("master {} {} {}", self.name, leader.host, leader.resp_port)
+    }
+
+    /// `slave <host>:<port> <host> <port> @ <name> <leader's host> <leader's port>`
+    fn other(&self, kind: &str, member: &Member, leader: &Member) -> String {
+        let (host, port) = place(member);
+        format!("{kind} {host}:{port} {host} {port} @ {} {} {}", self.name, leader.host, leader.resp_port)
+    }
+}
+
+fn place(member: &Member) -> (&str, u16) {
+    (&member.host, member.resp_port)
+}
+
+#[cfg(test)]
+mod tests {
+    use talon_core::Role;
+
+    use super::*;
+
+    fn status(members: u64, leader_id: Option<u64>) -> Arc<Status> {
+        let members = (1..=members).map(|id| Member {
+            id,
+            host: format!("h{id}"),
+            resp_port: 6380 + id as u16,
+            grpc_port: 0,
+            raft_port: 0,
+            role: MemberRole::Voter,
+            matched_index: None,
+        });
+        Arc::new(Status {
+            version: 0,
+            node_id: 1,
+            cluster_id: String::new(),
+            role: Role::Follower,
+            clustered: true,
+            leader_id,
+            term: 1,
+            members: members.collect(),
+            applied_index: 0,
+            committed_index: 0,
+            last_log_index: 0,
+            first_log_index: 0,
+            clock_ms: 0,
+            serving: true,
+            heard_from_leader_ms: 0,
+        })
+    }
+
+    fn lines(events: Vec<Event>) -> Vec<String> {
+        events.iter().map(|(channel, words)| format!("{channel} {}", String::from_utf8_lossy(words))).collect()
+    }
+
+    #[test]
+    fn a_switch_is_told_once_the_new_leader_is_known() {
+        let mut events = Events::new("talon", status(3, Some(1)));
+        let down = lines(events.follow(status(3, None)));
+        assert_eq!(down, ["+sdown master talon h1 6381", "+odown master talon h1 6381 #quorum 3/2"]);
+        assert!(events.follow(status(3, None)).is_empty());
+        let switched = lines(events.follow(status(3, Some(2))));
+        assert_eq!(
+            switched,
+            [
+                "+elected-leader master talon h1 6381",
+                "+failover-end master talon h1 6381",
+                "+switch-master talon h1 6381 h2 6382",
+                "+slave slave h1:6381 h1 6381 @ talon h2 6382",
+                "+slave slave h3:6383 h3 6383 @ talon h2 6382",
+            ]
+        );
+        assert!(events.follow(status(3, Some(2))).is_empty());
+    }
+
+    #[test]
+    fn the_same_leader_again_and_new_nodes() {
+        let mut events = Events::new("talon", status(1, None));
+        assert!(events.follow(status(1, Some(1))).is_empty(), "the first leader replaces nobody");
+        events.follow(status(1, None));
+        assert_eq!(
+            lines(events.follow(status(1, Some(1)))),
+            ["-odown master talon h1 6381", "-sdown master talon h1 6381"]
+        );
+        assert_eq!(
+            lines(events.follow(status(2, Some(1)))),
+            ["+slave slave h2:6382 h2 6382 @ talon h1 6381", "+sentinel sentinel h2:6382 h2 6382 @ talon h1 6381"]
+        );
+    }
+}

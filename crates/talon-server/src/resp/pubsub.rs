@@ -1,0 +1,267 @@
+//! Who has subscribed to what, and the delivery of messages. A message goes into the outbox of each subscriber; one whose
+//! outbox is full does not read and is cut off.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use talon_core::Reply;
+use talon_core::glob::Glob;
+
+use super::clients::Client;
+use super::metrics::{Metrics, add};
+use super::notices::Notice;
+
+/// The longest name of a channel, and the longest pattern, in bytes.
+const NAME_BYTES_MAX: usize = 64 * 1024;
+
+/// What is subscribed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A channel by its name.
+    Channel,
+    /// All channels whose names match.
+    Pattern,
+}
+
+/// How many subscriptions somebody has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub channels: usize,
+    pub patterns: usize,
+}
+
+impl Counts {
+    pub fn sum(self) -> usize {
+        self.channels + self.patterns
+    }
+}
+
+/// Why a subscription was not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NotTaken {
+    TooMany,
+    TooLong,
+}
+
+/// All subscriptions of a front door.
+#[derive(Debug, Default)]
+pub(crate) struct Channels(Mutex<Subscriptions>);
+
+#[derive(Debug, Default)]
+struct Subscriptions {
+    channels: HashMap<Bytes, Subscribers>,
+    patterns: BTreeMap<Bytes, (Glob, Subscribers)>,
+    by_client: HashMap<u64, Own>,
+}
+
+type Subscribers = BTreeMap<u64, Arc<Client>>;
+
+/// What one client has subscribed to.
+#[derive(Debug, Default)]
+struct Own {
+    channels: BTreeSet<Bytes>,
+    patterns: BTreeSet<Bytes>,
+}
+
+impl Own {
+    fn names(&mut self, kind: Kind) -> &mut BTreeSet<Bytes> {
+        match kind {
+            Kind::Channel => &mut self.channels,
+            Kind::Pattern => &mut self.patterns,
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        Counts { channels: self.channels.len(), patterns: self.patterns.len() }
+    }
+}
+
+impl Channels {
+    fn lock(&self) -> MutexGuard<'_, Subscriptions> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Subscribes a client, which may have up to `subscriptions_max` in all; how many it has then.
+    pub fn subscribe(
+        &self,
+        kind: Kind,
+        name: &Bytes,
+        client: &Arc<Client>,
+        subscriptions_max: usize,
+    ) -> Result<Counts, NotTaken> {
+        if name.len() > NAME_BYTES_MAX {
+            return Err(NotTaken::TooLong);
+        }
+        let mut all = self.lock();
+        let Subscriptions { channels, patterns, by_client } = &mut *all;
+        let own = by_client.entry(client.id).or_default();
+        if own.names(kind).contains(name) {
+            return Ok(own.counts());
+        }
+        if own.counts().sum() >= subscriptions_max {
+            return Err(NotTaken::TooMany);
+        }
+        // A copy: a slice would keep the whole block it came from.
+        let name = Bytes::copy_from_slice(name);
+        let subscribers = match kind {
+            Kind::Channel => channels.entry(name.clone()).or_default(),
+            Kind::Pattern => {
+                &mut patterns.entry(name.clone()).or_insert_with(|| (Glob::new(&name), Subscribers::new())).1
+            }
+        };
+        subscribers.insert(client.id, client.clone());
+        own.names(kind).insert(name);
+        Ok(own.counts())
+    }
+
+    /// Takes a subscription back, if there is one; how many are left.
+    pub fn unsubscribe(&self, kind: Kind, name: &Bytes, id: u64) -> Counts {
+        self.lock().remove(kind, name, id)
+    }
+
+    /// What a client has subscribed to, in order.
+    pub fn names(&self, kind: Kind, id: u64) -> Vec<Bytes> {
+        let mut all = self.lock();
+        all.by_client.get_mut(&id).map(|own| own.names(kind).iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Takes all of a client's subscriptions back.
+    pub fn leave(&self, id: u64) {
+        let mut all = self.lock();
+        let Some(own) = all.by_client.get(&id) else { return };
+        let names = |kind: Kind, names: &BTreeSet<Bytes>| -> Vec<(Kind, Bytes)> {
+            names.iter().map(|name| (kind, name.clone())).collect()
+        };
+        let mut left = names(Kind::Channel, &own.channels);
+        left.extend(names(Kind::Pattern, &own.patterns));
+        for (kind, name) in left {
+            all.remove(kind, &name, id);
+        }
+    }
+
+    /// Sends a message to all who have subscribed to the channel; how many that were.
+    pub fn publish(&self, channel: &Bytes, message: &Bytes, bytes_max: usize, metrics: &Metrics) -> usize {
+        let all = self.lock();
+        let text = |text: &Bytes| Reply::Bulk(text.clone());
+        let mut receivers = 0;
+        let mut deliver = |subscribers: &Subscribers, message: Reply| {
+            for client in subscribers.values() {
+                receivers += 1;
+                if client.outbox.push(message.clone(), bytes_max) {
+                    client.notices.raise(Notice::Push);
+                } else if !client.notices.has(Notice::Kill) {
+                    add(&metrics.connections_cut, 1);
+                    tracing::warn!(client = client.id, "a subscriber does not read its messages; cutting it off");
+                    client.notices.raise(Notice::Kill);
+                }
+            }
+        };
+        if let Some(subscribers) = all.channels.get(channel) {
+            deliver(subscribers, Reply::Push(vec![Reply::bulk("message"), text(channel), text(message)]));
+        }
+        for (pattern, (glob, subscribers)) in &all.patterns {
+            if glob.matches(channel) {
+                let words = vec![Reply::bulk("pmessage"), text(pattern), text(channel), text(message)];
+                deliver(subscribers, Reply::Push(words));
+            }
+        }
+        receivers
+    }
+
+    /// The channels somebody has subscribed to by name, in order.
+    pub fn active(&self, pattern: Option<&Glob>) -> Vec<Bytes> {
+        let all = self.lock();
+        let fits = |name: &&Bytes| pattern.is_none_or(|pattern| pattern.matches(name));
+        let mut names: Vec<Bytes> = all.channels.keys().filter(fits).cloned().collect();
+        names.sort();
+        names
+    }
+
+    /// How many have subscribed to this channel by name.
+    pub fn subscribers(&self, channel: &Bytes) -> usize {
+        self.lock().channels.get(channel).map_or(0, Subscribers::len)
+    }
+
+    /// How many different channels and patterns there are.
+    pub fn totals(&self) -> Counts {
+        let all = self.lock();
+        Counts { channels: all.channels.len(), patterns: all.patterns.len() }
+    }
+}
+
+impl Subscriptions {
+    fn remove(&mut self, kind: Kind, name: &Bytes, id: u64) -> Counts {
+        let Some(own) = self.by_client.get_mut(&id) else { return Counts::default() };
+        own.names(kind).remove(name);
+        let counts = own.counts();
+        if counts.sum() == 0 {
+            self.by_client.remove(&id);
+        }
+        match kind {
+            Kind::Channel => {
+                let left = self.channels.get_mut(name).map(|subscribers| {
+                    subscribers.remove(&id);
+                    subscribers.len()
+                });
+                if left == Some(0) {
+                    self.channels.remove(name);
+                }
+            }
+            Kind::Pattern => {
+                let left = self.patterns.get_mut(name).map(|(_, subscribers)| {
+                    subscribers.remove(&id);
+                    subscribers.len()
+                });
+                if left == Some(0) {
+                    self.patterns.remove(name);
+                }
+            }
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::resp::clients::Clients;
+
+    use super::*;
+
+    fn text(text: &'static str) -> Bytes {
+        Bytes::from_static(text.as_bytes())
+    }
+
+    fn client(clients: &Clients) -> Arc<Client> {
+        let address = "127.0.0.1:1".parse().expect("an address");
+        clients.enter(address, address, usize::MAX).expect("room")
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_read_is_cut_off_and_others_are_not() {
+        let (clients, channels, metrics) = (Clients::new(), Channels::default(), Metrics::default());
+        let (slow, quick) = (client(&clients), client(&clients));
+        channels.subscribe(Kind::Channel, &text("news"), &slow, 10).expect("taken");
+        channels.subscribe(Kind::Pattern, &text("n*"), &quick, 10).expect("taken");
+        for _ in 0..100 {
+            assert_eq!(channels.publish(&text("news"), &text("hello"), 1_000, &metrics), 2);
+            assert_eq!(quick.outbox.take(usize::MAX).len(), 1);
+        }
+        assert!(slow.notices.has(Notice::Kill) && !quick.notices.has(Notice::Kill));
+        assert!((1..10).contains(&slow.outbox.take(usize::MAX).len()));
+        assert_eq!(metrics.connections_cut.load(std::sync::atomic::Ordering::Relaxed), 1, "it is cut off once");
+    }
+
+    #[tokio::test]
+    async fn names_are_bounded_and_leaving_leaves_nothing() {
+        let (clients, channels) = (Clients::new(), Channels::default());
+        let client = client(&clients);
+        let long = Bytes::from(vec![b'a'; NAME_BYTES_MAX + 1]);
+        assert_eq!(channels.subscribe(Kind::Channel, &long, &client, 10), Err(NotTaken::TooLong));
+        channels.subscribe(Kind::Channel, &long.slice(1..), &client, 10).expect("taken");
+        channels.subscribe(Kind::Pattern, &text("b*"), &client, 10).expect("taken");
+        channels.leave(client.id);
+        assert_eq!((channels.totals(), channels.active(None).len()), (Counts::default(), 0));
+        assert!(channels.lock().by_client.is_empty());
+    }
+}
