@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::error::Refusal;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::watch::Watch;
@@ -116,6 +117,9 @@ pub trait Database: Send + Sync + 'static {
         consistency: Consistency,
     ) -> impl Future<Output = Result<Arc<dyn PointInTime>, Denied>> + Send;
 
+    /// Carries out reads on a point in time, one outcome a call, where that may take long.
+    fn read_at(&self, view: Arc<dyn PointInTime>, calls: Vec<Call>) -> impl Future<Output = Vec<Outcome>> + Send;
+
     /// What this node knows of itself and the cluster. Cheap: a shared copy, whose log positions may be a moment old.
     fn status(&self) -> Arc<Status>;
 
@@ -136,6 +140,21 @@ pub trait PointInTime: Send + Sync + 'static {
     fn index(&self) -> u64;
     /// The replicated clock `T` it is judged by, Unix ms.
     fn clock_ms(&self) -> u64;
+
+    /// Carries out calls that read, one by one; what would write is refused.
+    fn read_all(&self, calls: &[Call]) -> Vec<Outcome> {
+        let read = |request: &Request| {
+            if request.command.is_write() {
+                return Ok(Reply::Error(Refusal::new("ERR a write cannot be carried out on a point in time")));
+            }
+            self.read(request)
+        };
+        let read_call = |call: &Call| match call {
+            Call::One(request) => read(request),
+            Call::Transaction(requests) => requests.iter().map(read).collect::<Result<_, _>>().map(Reply::Array),
+        };
+        calls.iter().map(read_call).collect()
+    }
 }
 
 /// A node's part.

@@ -169,6 +169,15 @@ impl Database for Node {
         }
     }
 
+    async fn read_at(&self, view: Arc<dyn PointInTime>, calls: Vec<Call>) -> Vec<Outcome> {
+        let inner = &self.inner;
+        let count = calls.len();
+        let deny = |denied: Denied| (0..count).map(|_| Err(denied.clone())).collect();
+        let Ok(_permit) = inner.wide_reads.clone().acquire_owned().await else { return deny(Denied::ShuttingDown) };
+        let outcomes = inner.environment.workers.run(move || view.read_all(&calls)).await;
+        outcomes.unwrap_or_else(|error| deny(Denied::Fault(error.to_string())))
+    }
+
     fn status(&self) -> Arc<Status> {
         self.inner.status.borrow().clone()
     }

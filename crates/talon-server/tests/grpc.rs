@@ -2,6 +2,7 @@
 
 mod grpc_support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use talon_proto::v1::set_request::Ttl;
 use talon_proto::v1::ttl_response::State;
 use talon_server::grpc::Settings;
 use talon_server::secret::Secret;
+use talon_server::{SnapshotLimits, Snapshots};
 use tokio_stream::StreamExt;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
@@ -296,7 +298,9 @@ async fn the_number_of_scans_is_bounded_and_one_that_nobody_reads_ends() {
 
 #[tokio::test]
 async fn snapshots_keep_a_moment_until_their_time_is_over() {
-    let settings = Settings { snapshots_max: 2, snapshot_ttl_ms_max: 60_000, ..Settings::default() };
+    let ttl_max = Duration::from_secs(60);
+    let snapshots = Snapshots::new(SnapshotLimits { snapshots_max: 2, ttl_max, ..SnapshotLimits::default() });
+    let settings = Settings { snapshots: Arc::new(snapshots), ..Settings::default() };
     let served = Served::start(settings).await;
     let mut kv = kv(&served).await;
     kv.set(set("k", "then")).await.unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use talon_core::{Administer, Database, Role};
 use talon_raft::{Node, NodeAddress};
-use talon_server::{grpc, resp};
+use talon_server::{Snapshots, grpc, resp};
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
@@ -93,6 +93,8 @@ struct House {
     close: CancellationToken,
     /// Closes the HTTP port, last of all.
     close_http: CancellationToken,
+    /// Made at one front door, they are there at the other one, too.
+    snapshots: Arc<Snapshots>,
     tasks: JoinSet<Result<(), String>>,
 }
 
@@ -101,6 +103,7 @@ impl House {
         House {
             node,
             resp_metrics: Arc::default(),
+            snapshots: Arc::default(),
             draining: CancellationToken::new(),
             close: CancellationToken::new(),
             close_http: CancellationToken::new(),
@@ -128,6 +131,7 @@ impl House {
             protected_mode: resolved.settings.protected_mode,
             request_bytes_max: resolved.settings.request_bytes_max,
             connections_max: resolved.settings.maxclients,
+            snapshots: Arc::clone(&self.snapshots),
             ..grpc::Settings::default()
         };
         let (node, close) = (Arc::clone(&self.node), self.close.clone());
@@ -149,6 +153,7 @@ impl House {
             request_bytes_max: resolved.settings.request_bytes_max,
             query_bytes_max: resolved.settings.request_bytes_max.saturating_mul(2),
             sentinel_name: resolved.settings.master_name.clone(),
+            snapshots: Arc::clone(&self.snapshots),
             metrics: Arc::clone(&self.resp_metrics),
             ..resp::RespSettings::default()
         });

@@ -13,14 +13,12 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 use super::settings::Settings;
-use super::snapshots::Snapshots;
 use super::status::{self, Fate};
 
 /// The data behind the door, with the door's bounds.
 pub(super) struct Door<D> {
     pub(super) database: Arc<D>,
     pub(super) settings: Settings,
-    pub(super) snapshots: Snapshots,
     /// The places for scans.
     pub(super) scans: Arc<Semaphore>,
     /// Cancelled when the node goes down.
@@ -66,9 +64,8 @@ pub(super) fn parse_all(commands: Vec<v1::Command>) -> Result<Vec<Request>, Refu
 
 impl<D: Database> Door<D> {
     pub(super) fn new(database: Arc<D>, settings: Settings, stopping: CancellationToken) -> Door<D> {
-        let snapshots = Snapshots::new(settings.snapshots_max);
         let scans = Arc::new(Semaphore::new(settings.scans_max.min(Semaphore::MAX_PERMITS)));
-        Door { database, settings, snapshots, scans, stopping }
+        Door { database, settings, scans, stopping }
     }
 
     /// When a request has to be answered: after the server's bound, or a little before the client's own deadline, so that

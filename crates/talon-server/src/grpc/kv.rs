@@ -16,10 +16,11 @@ use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::door::{self, Door, Reading, read_view};
+use super::pipeline;
 use super::reply::to_message;
 use super::scans::{self, Pages, Wanted};
 use super::status::{self, Fate};
-use super::{pipeline, snapshots};
+use crate::snapshots::{TooLong, TooMany};
 
 /// Serves [`Kv`] over a door.
 pub(super) struct KvDoor<D> {
@@ -71,17 +72,16 @@ impl<D: Database> KvDoor<D> {
     }
 
     fn snapshot_ttl(&self, ttl_ms: u64) -> Result<Duration, Status> {
-        let settings = &self.door.settings;
-        let max = settings.snapshot_ttl_ms_max;
-        match ttl_ms {
-            0 => Ok(Duration::from_millis(settings.snapshot_ttl_ms_default.min(max))),
-            ttl_ms if ttl_ms > max => Err(status::invalid(format!("ERR a snapshot is kept for {max} ms at most"))),
-            ttl_ms => Ok(Duration::from_millis(ttl_ms)),
-        }
+        let snapshots = &self.door.settings.snapshots;
+        let asked = (ttl_ms != 0).then(|| Duration::from_millis(ttl_ms));
+        snapshots.ttl(asked).map_err(|TooLong| {
+            let max = snapshots.limits().ttl_max.as_millis();
+            status::invalid(format!("ERR a snapshot is kept for {max} ms at most"))
+        })
     }
 
     fn snapshot(&self, id: u64) -> Result<Arc<dyn talon_core::PointInTime>, Status> {
-        self.door.snapshots.view(id).ok_or_else(no_snapshot)
+        self.door.settings.snapshots.view(id).ok_or_else(no_snapshot)
     }
 }
 
@@ -278,9 +278,9 @@ impl<D: Database> Kv for KvDoor<D> {
         let deadline = self.door.deadline(request.metadata());
         let v1::CreateSnapshotRequest { ttl_ms, consistency } = request.into_inner();
         let ttl = self.snapshot_ttl(ttl_ms)?;
-        let snapshots = &self.door.snapshots;
+        let snapshots = &self.door.settings.snapshots;
         if !snapshots.has_room() {
-            return Err(too_many_snapshots(snapshots::TooMany));
+            return Err(too_many_snapshots(TooMany));
         }
         let view = self.door.view(door::consistency(consistency)?, deadline).await?;
         let (applied_index, clock_ms) = (view.index(), view.clock_ms());
@@ -310,14 +310,14 @@ impl<D: Database> Kv for KvDoor<D> {
     async fn extend_snapshot(&self, request: Request<v1::ExtendSnapshotRequest>) -> Answer<v1::ExtendSnapshotResponse> {
         let v1::ExtendSnapshotRequest { id, ttl_ms } = request.into_inner();
         let ttl = self.snapshot_ttl(ttl_ms)?;
-        if !self.door.snapshots.extend(id, ttl) {
+        if !self.door.settings.snapshots.extend(id, ttl) {
             return Err(no_snapshot());
         }
         Ok(Response::new(v1::ExtendSnapshotResponse { ttl_ms: ttl.as_millis() as u64 }))
     }
 
     async fn release_snapshot(&self, request: Request<v1::ReleaseSnapshotRequest>) -> Answer<v1::FlagResponse> {
-        done(self.door.snapshots.release(request.into_inner().id))
+        done(self.door.settings.snapshots.release(request.into_inner().id))
     }
 
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Answer<v1::ExecuteResponse> {
@@ -413,6 +413,6 @@ fn no_snapshot() -> Status {
     status::status(Code::NotFound, Fate::Refused, "NOSNAPSHOT unknown or expired snapshot")
 }
 
-fn too_many_snapshots(_: snapshots::TooMany) -> Status {
+fn too_many_snapshots(_: TooMany) -> Status {
     status::status(Code::ResourceExhausted, Fate::NotApplied, "BUSY too many snapshots are kept; release one")
 }

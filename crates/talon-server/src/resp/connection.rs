@@ -22,7 +22,7 @@ use super::metrics::add;
 use super::notices::Notice;
 use super::pipeline::Pipeline;
 use super::session::{Session, Shared};
-use super::topology;
+use super::{snapshot, topology};
 
 /// The read buffer's usual size.
 const READ_BYTES: usize = 16 * 1024;
@@ -233,6 +233,10 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
                 self.session.watches.push(watch);
                 Ok(Reply::Ok)
             }
+            Settled::Using(snapshot) => {
+                self.session.snapshot = snapshot;
+                Ok(Reply::Ok)
+            }
         };
         self.answer(vec![outcome], begun).await
     }
@@ -264,7 +268,8 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
     /// Carries out what comes behind a batch. Meanwhile it goes on reading, to see whether the client is still there.
     async fn settle(&mut self, deferred: Deferred) -> Result<Settled, End> {
         let is_mere_wait = deferred.is_mere_wait();
-        let work = deferred.carry_out(self.database.clone(), self.client.clone());
+        let consistency = self.consistency();
+        let work = deferred.carry_out(self.database.clone(), self.shared.clone(), self.client.clone(), consistency);
         tokio::pin!(work);
         loop {
             let may_read = self.may_read();
@@ -318,6 +323,9 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             return calls.iter().map(|_| Err(denied.clone())).collect();
         }
         add(&self.shared.metrics.batches, 1);
+        if let Some(id) = self.session.snapshot {
+            return snapshot::execute(&*self.database, &self.shared.settings.snapshots, id, calls).await;
+        }
         let consistency = self.consistency();
         let outcomes = self.database.execute(calls, consistency).await;
         if let Some(denied) =

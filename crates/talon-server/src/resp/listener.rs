@@ -48,12 +48,14 @@ pub async fn serve<L: Listener, D: Database + Administer>(
     let mut tasks = JoinSet::new();
     let mut refusals = JoinSet::new();
     let watcher = watch_leadership(database.clone(), &shared);
-    tokio::pin!(watcher);
+    let sweeper = settings.snapshots.sweep();
+    tokio::pin!(watcher, sweeper);
     loop {
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             () = &mut watcher => continue,
+            () = &mut sweeper => continue,
             Some(_) = tasks.join_next() => continue,
             Some(_) = refusals.join_next() => continue,
             accepted = listener.accept() => accepted,

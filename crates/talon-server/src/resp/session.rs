@@ -13,8 +13,9 @@ use tokio::time::Instant;
 
 use super::clients::{Client, Clients};
 use super::cursors::Cursors;
-use super::deferred::{Deferred, Wait};
+use super::deferred::Deferred;
 use super::denied;
+use super::failover::Underway;
 use super::metrics::Metrics;
 use super::pipeline::{After, Part, Pipeline};
 use super::pubsub::{Channels, Counts, Kind, NotTaken};
@@ -36,6 +37,7 @@ pub(crate) struct Shared {
     pub clients: Clients,
     pub cursors: Cursors,
     pub channels: Channels,
+    pub failover: Underway,
     pub started: Instant,
     /// Where the front door listens.
     pub port: u16,
@@ -52,6 +54,7 @@ impl Shared {
             clients: Clients::new(),
             cursors: Cursors::new(),
             channels: Channels::default(),
+            failover: Underway::default(),
             started: Instant::now(),
             port,
             idle_timeout_s: AtomicU64::new(settings.idle_timeout.as_secs()),
@@ -121,6 +124,8 @@ pub(crate) struct Session {
     pub mute_next: bool,
     /// What EXEC will depend on.
     pub watches: Vec<Watch>,
+    /// The snapshot that plain reads are answered from.
+    pub snapshot: Option<u64>,
     /// What is subscribed to.
     pub subscriptions: Counts,
     /// The name of the last command that passed the gate.
@@ -141,6 +146,7 @@ impl Session {
             mute_this: false,
             mute_next: false,
             watches: Vec::new(),
+            snapshot: None,
             subscriptions: Counts::default(),
             command: "",
             queue: None,
@@ -412,7 +418,7 @@ impl Session {
                         let mut context = Context { session: self, shared, status: status() };
                         Part::Ready(match parse(&mut context, &args) {
                             // Nothing is waited for inside a transaction, as in Redis.
-                            Ok(Deferred::Wait(_)) => Wait::count_now(&status()),
+                            Ok(Deferred::Wait(wait)) => wait.count_now(&status()),
                             Ok(_) => Reply::Error(NOT_IN_MULTI),
                             Err(refusal) => Reply::Error(refusal),
                         })

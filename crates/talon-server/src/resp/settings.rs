@@ -7,6 +7,7 @@ use talon_core::limits::{REQUEST_BYTES_MAX, VALUE_BYTES_MAX};
 
 use super::metrics::Metrics;
 use crate::secret::Secret;
+use crate::snapshots::Snapshots;
 
 /// Settings of the RESP front door. They may differ between nodes.
 #[derive(Clone, Debug)]
@@ -45,6 +46,8 @@ pub struct RespSettings {
     pub drain_max: Duration,
     /// The name under which `SENTINEL` knows the cluster.
     pub sentinel_name: String,
+    /// The snapshots of this node.
+    pub snapshots: Arc<Snapshots>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
 }
@@ -69,6 +72,7 @@ impl Default for RespSettings {
             pipeline_bytes_max: 8 * 1024 * 1024,
             drain_max: Duration::from_secs(5),
             sentinel_name: "talon".to_owned(),
+            snapshots: Arc::default(),
             metrics: Arc::new(Metrics::default()),
         }
     }

@@ -199,6 +199,10 @@ impl Database for Double {
         Ok(Arc::new(Moment(self.state.lock().unwrap().clone())))
     }
 
+    async fn read_at(&self, view: Arc<dyn PointInTime>, calls: Vec<Call>) -> Vec<Outcome> {
+        view.read_all(&calls)
+    }
+
     fn status(&self) -> Arc<Status> {
         Arc::clone(&self.status.lock().unwrap())
     }

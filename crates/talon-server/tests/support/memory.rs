@@ -142,6 +142,10 @@ impl Database for MemoryDatabase {
         Ok(Arc::new(Frozen { data, clock_ms: Self::now_ms() }))
     }
 
+    async fn read_at(&self, view: Arc<dyn PointInTime>, calls: Vec<Call>) -> Vec<Outcome> {
+        view.read_all(&calls)
+    }
+
     fn status(&self) -> Arc<Status> {
         self.status.borrow().clone()
     }

@@ -9,6 +9,7 @@ pub(crate) mod info;
 mod pubsub;
 mod sentinel;
 mod server;
+mod snapshot;
 mod transactions;
 
 use bytes::Bytes;
@@ -29,6 +30,7 @@ pub(crate) fn families() -> impl Iterator<Item = &'static [ServerCommand]> {
         cluster::ROWS,
         sentinel::ROWS,
         pubsub::ROWS,
+        snapshot::ROWS,
     ]
     .into_iter()
 }

@@ -1,4 +1,4 @@
-//! `INFO`, `ROLE` and `TIME`.
+//! `INFO`, `ROLE`, `FAILOVER` and `TIME`.
 
 // tidy: allow SystemTime: TIME answers this machine's own clock, and nothing is decided by it
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,6 +7,8 @@ use bytes::Bytes;
 use talon_core::{Flag, Group, Refusal, Reply};
 
 use super::text;
+use crate::resp::deferred::Deferred;
+use crate::resp::failover::Failover;
 use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, now};
 use crate::resp::topology;
@@ -37,6 +39,17 @@ pub(super) static ROWS: &[ServerCommand] = &[
         ),
         role,
     ),
+    ServerCommand {
+        facts: facts(
+            "failover",
+            -1,
+            &[Flag::Admin, Flag::Noscript, Flag::Stale],
+            Group::Server,
+            "6.2.0",
+            "Hands leadership to another voter; answered when that leads.",
+        ),
+        action: Action::Deferred(|context, args| Failover::parse(context, args).map(Deferred::Failover)),
+    },
     now(facts("time", 1, OPEN, Group::Server, "2.6.0", "Answers this node's wall clock."), time),
 ];
 
