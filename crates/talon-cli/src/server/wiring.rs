@@ -128,6 +128,7 @@ impl House {
             protected_mode: resolved.settings.protected_mode,
             request_bytes_max: resolved.settings.request_bytes_max,
             connections_max: resolved.settings.maxclients,
+            consistency: resolved.settings.consistency,
             ..grpc::Settings::default()
         };
         let (node, close) = (Arc::clone(&self.node), self.close.clone());
@@ -148,6 +149,7 @@ impl House {
             idle_timeout: Duration::from_secs(resolved.settings.timeout_s),
             request_bytes_max: resolved.settings.request_bytes_max,
             query_bytes_max: resolved.settings.request_bytes_max.saturating_mul(2),
+            consistency: resolved.settings.consistency,
             sentinel_name: resolved.settings.master_name.clone(),
             metrics: Arc::clone(&self.resp_metrics),
             ..resp::RespSettings::default()

@@ -90,6 +90,23 @@ impl Network {
         answer.map_err(|_| Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
     }
 
+    /// Asks the leader where a read has to stand.
+    ///
+    /// # Errors
+    /// If it does not say so in time.
+    pub async fn read_index(
+        &self,
+        id: u64,
+        node: &NodeAddress,
+        message: v1::ReadIndexRequest,
+        time_max: Duration,
+    ) -> Result<v1::ReadIndexReply, Status> {
+        let peer = self.peer(id, node, Purpose::Heartbeat);
+        let mut client = peer.client().map_err(|error| Status::unavailable(error.to_string()))?;
+        let answer = tokio::time::timeout(time_max, client.read_index(peer.link.request(peer.id, message))).await;
+        answer.map_err(|_| Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
+    }
+
     fn connect(&self, address: &str, node: &NodeAddress) -> Result<Channel, String> {
         let endpoint = Endpoint::from_shared(address.to_owned()).map_err(|error| format!("{address}: {error}"))?;
         let (sockets, host, port) = (self.sockets.clone(), node.host.clone(), node.raft_port);

@@ -107,6 +107,8 @@ pub(crate) struct Connection<D, S> {
     output: BytesMut,
     pipeline: Pipeline,
     batch_calls_max: usize,
+    /// How this batch's reads are answered.
+    consistency: Consistency,
     /// Why a call of this pipeline was refused that the client sends again, and when.
     refused: Option<(Denied, Instant)>,
     /// The last read took as much as there was room for, so there may be more of the same pipeline.
@@ -133,6 +135,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             output: BytesMut::new(),
             pipeline: Pipeline::default(),
             batch_calls_max,
+            consistency: Consistency::Default,
             refused: None,
             filled: false,
             ended: false,
@@ -203,7 +206,9 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         let settings = &self.shared.settings;
         let database = &self.database;
         let status = || database.status();
+        self.consistency = self.session.consistency;
         while self.pipeline.len() < self.batch_calls_max
+            && self.session.consistency == self.consistency
             && self.pipeline.call_bytes() < settings.pipeline_bytes_max
             && !self.pipeline.is_closed()
             && !self.session.closing
@@ -318,7 +323,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             return calls.iter().map(|_| Err(denied.clone())).collect();
         }
         add(&self.shared.metrics.batches, 1);
-        let consistency = self.consistency();
+        let consistency = self.effective_consistency();
         let outcomes = self.database.execute(calls, consistency).await;
         if let Some(denied) =
             outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).find(|denied| is_sent_again(denied))
@@ -328,12 +333,15 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         outcomes
     }
 
-    /// How reads are answered. Between the loss of leadership and the end of this connection there is a moment in which a
-    /// request may still come in: a client that has been talking to the leader must not be given an old state then. Neither
-    /// must one whose earlier calls in the same pipeline were refused.
-    fn consistency(&mut self) -> Consistency {
-        let strict = (self.has_met_leader() || self.refused.is_some()) && !self.session.readonly;
-        if strict { Consistency::Linearizable } else { Consistency::Default }
+    /// How reads are answered: as the client or the node's settings have chosen, or else by who leads. Between the loss of leadership
+    /// and the end of this connection there is a moment in which a request may still come in: a client that has been talking
+    /// to the leader must not be given an old state then. Neither must one whose earlier calls in the same pipeline were refused.
+    fn effective_consistency(&mut self) -> Consistency {
+        let by_leader = (self.has_met_leader() || self.refused.is_some()) && !self.session.readonly;
+        match self.consistency {
+            Consistency::Default if by_leader => Consistency::Lease,
+            chosen => chosen,
+        }
     }
 
     /// Whether this node leads, or has led at some earlier look.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use talon_core::Consistency;
 use talon_core::limits::{REQUEST_BYTES_MAX, VALUE_BYTES_MAX};
 
 use super::metrics::Metrics;
@@ -43,6 +44,8 @@ pub struct RespSettings {
     pub pipeline_bytes_max: usize,
     /// How long connections may take to end after a shutdown was asked for.
     pub drain_max: Duration,
+    /// How reads are answered on connections that have not chosen it.
+    pub consistency: Consistency,
     /// The name under which `SENTINEL` knows the cluster.
     pub sentinel_name: String,
     /// Where it counts.
@@ -68,6 +71,7 @@ impl Default for RespSettings {
             pipeline_calls_max: 1024,
             pipeline_bytes_max: 8 * 1024 * 1024,
             drain_max: Duration::from_secs(5),
+            consistency: Consistency::Default,
             sentinel_name: "talon".to_owned(),
             metrics: Arc::new(Metrics::default()),
         }
