@@ -231,8 +231,12 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             self.answer(outcomes, begun).await?;
         }
         let Some(deferred) = self.pipeline.take_deferred() else { return Ok(()) };
-        let begun = Instant::now();
+        let (begun, writes) = (Instant::now(), deferred.is_write());
         let outcome = match self.settle(deferred).await? {
+            Settled::Outcome(outcome @ Ok(_)) if writes => {
+                self.has_written();
+                outcome
+            }
             Settled::Outcome(outcome) => outcome,
             Settled::Watching(watch) => {
                 self.session.watches.push(watch);
@@ -324,7 +328,11 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         }
         add(&self.shared.metrics.batches, 1);
         let consistency = self.effective_consistency();
+        let writes = calls.iter().any(Call::is_write);
         let outcomes = self.database.execute(calls, consistency).await;
+        if writes && outcomes.iter().any(Result::is_ok) {
+            self.has_written();
+        }
         if let Some(denied) =
             outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).find(|denied| is_sent_again(denied))
         {
@@ -342,6 +350,11 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             Consistency::Default if by_leader => Consistency::Lease,
             chosen => chosen,
         }
+    }
+
+    /// What it wrote has been applied here.
+    fn has_written(&self) {
+        self.client.last_index.store(self.database.applied_index(), Ordering::Relaxed);
     }
 
     /// Whether this node leads, or has led at some earlier look.

@@ -2,6 +2,7 @@
 //! something, and what must see the effects of the calls before it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,12 +12,16 @@ use talon_core::{Administer, Database, Outcome, Refusal, Reply, Request, Status,
 use tokio::time::{Instant, sleep_until};
 
 use super::clients::Client;
+use super::commands::positions::WaitIndex;
 use super::pipeline::first_key;
 use super::session::Context;
 use super::topology;
 
 /// How often WAIT looks whether the followers have come closer.
 const WAIT_STEP: Duration = Duration::from_millis(5);
+
+/// `WAIT n 0` waits for ever in Redis; here, so long.
+const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 
 /// Reads the words of such a command.
 pub(crate) type Parse = fn(&mut Context<'_>, &[Bytes]) -> Result<Deferred, Refusal>;
@@ -26,6 +31,10 @@ pub(crate) type Parse = fn(&mut Context<'_>, &[Bytes]) -> Result<Deferred, Refus
 pub(crate) enum Deferred {
     /// `WAIT`
     Wait(Wait),
+    /// `WAITINDEX`
+    WaitIndex(WaitIndex),
+    /// `CLIENT LASTINDEX`
+    LastIndex,
     /// `WATCH`
     Watch(Vec<Bytes>),
     /// `EXEC` behind `WATCH`
@@ -50,7 +59,7 @@ impl Deferred {
     /// The key that MOVED names the slot of.
     pub fn first_key(&self) -> Option<Bytes> {
         match self {
-            Deferred::Wait(_) => None,
+            Deferred::Wait(_) | Deferred::WaitIndex(_) | Deferred::LastIndex => None,
             Deferred::Watch(keys) => keys.first().cloned(),
             Deferred::Exec { requests, .. } => requests.iter().find_map(first_key),
         }
@@ -58,13 +67,25 @@ impl Deferred {
 
     /// Whether it ends when its client hangs up: it has no effect, and nobody would hear the answer.
     pub fn is_mere_wait(&self) -> bool {
-        matches!(self, Deferred::Wait(_))
+        matches!(self, Deferred::Wait(_) | Deferred::WaitIndex(_))
+    }
+
+    /// Whether it may write.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Deferred::Exec { requests, .. } => requests.iter().any(|request| request.command.is_write()),
+            Deferred::Wait(_) | Deferred::WaitIndex(_) | Deferred::LastIndex | Deferred::Watch(_) => false,
+        }
     }
 
     /// Carries it out.
     pub async fn carry_out<D: Database + Administer>(self, database: Arc<D>, client: Arc<Client>) -> Settled {
         match self {
             Deferred::Wait(wait) => Ok(wait.carry_out(&*database, &client).await).into(),
+            Deferred::WaitIndex(wait) => Ok(wait.carry_out(&*database, &client).await).into(),
+            Deferred::LastIndex => {
+                Ok(Reply::Integer(i64::try_from(client.last_index.load(Ordering::Relaxed)).unwrap_or(i64::MAX))).into()
+            }
             Deferred::Watch(keys) => match database.watch(keys).await {
                 Ok(watch) => Settled::Watching(watch),
                 Err(denied) => Err(denied).into(),
@@ -72,6 +93,16 @@ impl Deferred {
             Deferred::Exec { requests, watches } => database.execute_if(requests, watches).await.into(),
         }
     }
+}
+
+/// For how long a command waits; 0 = as long as any may.
+pub(crate) fn parse_timeout(timeout: &Bytes) -> Result<Duration, Refusal> {
+    let timeout = parse_integer(timeout).ok_or(Refusal::new("ERR timeout is not an integer or out of range"))?;
+    let timeout_ms = u64::try_from(timeout).map_err(|_| Refusal::new("ERR timeout is negative"))?;
+    Ok(match timeout_ms {
+        0 => TIMEOUT_MAX,
+        timeout_ms => Duration::from_millis(timeout_ms).min(TIMEOUT_MAX),
+    })
 }
 
 /// `WAIT followers timeout`.
@@ -82,18 +113,10 @@ pub(crate) struct Wait {
 }
 
 impl Wait {
-    /// `WAIT n 0` waits for ever in Redis; here, so long.
-    const TIMEOUT_MAX: Duration = Duration::from_secs(600);
-
     pub fn parse(args: &[Bytes]) -> Result<Wait, Refusal> {
         let [followers, timeout, ..] = args else { return Err(talon_core::error::SYNTAX) };
         let followers = parse_integer(followers).ok_or(NOT_AN_INTEGER)?;
-        let timeout = parse_integer(timeout).ok_or(Refusal::new("ERR timeout is not an integer or out of range"))?;
-        let timeout_ms = u64::try_from(timeout).map_err(|_| Refusal::new("ERR timeout is negative"))?;
-        let timeout = match timeout_ms {
-            0 => Wait::TIMEOUT_MAX,
-            timeout_ms => Duration::from_millis(timeout_ms).min(Wait::TIMEOUT_MAX),
-        };
+        let timeout = parse_timeout(timeout)?;
         Ok(Wait { followers: usize::try_from(followers).unwrap_or(0), timeout })
     }
 

@@ -53,6 +53,7 @@ static SUBCOMMANDS: &[ServerCommand] = &[
         facts("client|reply", 3, OWN, Group::Connection, "3.2.0", "Switches replies to this connection on or off."),
         reply,
     ),
+    super::positions::LAST_INDEX,
     now(
         facts(
             "client|consistency",
