@@ -9,9 +9,11 @@ use talon_core::planted::{Bug, is_planted};
 use talon_core::{Call, Consistency, Database, Denied, Outcome, PointInTime, Reply, Request, Status, Watch};
 
 use crate::clock::Reading;
+use crate::forward;
 use crate::leadership::Leadership;
 use crate::node::{Inner, Node};
 use crate::reads::{self, Wanted};
+use crate::settings::WritesOnFollower;
 
 /// How many bytes of calls go into one entry, unless one call alone is larger.
 const RUN_BYTES_MAX: usize = 8 << 20;
@@ -75,47 +77,60 @@ fn next_step(
     Step::Run { count: calls.len(), writes, wide }
 }
 
-impl Database for Node {
-    async fn execute(&self, calls: Vec<Call>, consistency: Consistency) -> Vec<Outcome> {
-        let inner = &self.inner;
-        let bytes_max = inner.settings.request_bytes_max;
-        let leading = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
-        let now = inner.time.read();
-        let mut pipeline = Pipeline {
-            inner,
-            consistency,
-            // A pipeline is held once, not each of its runs.
-            deadline_ms: now.monotonic_ms + inner.settings.hold_ms_max,
-            now: Some(now),
-            outcomes: Vec::with_capacity(calls.len()),
-            refused: None,
-        };
-        let mut calls = calls.into_iter();
-        while !calls.as_slice().is_empty() {
-            // Asked once a step: a pipeline may take its time, and the disk fill up meanwhile.
-            let disk_denial = LazyCell::new(|| inner.disk.denial());
-            match next_step(calls.as_slice(), leading, bytes_max, &disk_denial) {
-                // Most pipelines are one run, which keeps its memory.
-                Step::Run { count, writes, wide } if count == calls.len() => {
-                    let calls = std::mem::take(&mut calls).collect();
-                    pipeline.carry_out(Run { calls, writes, wide }).await;
-                }
-                Step::Run { count, writes, wide } => {
-                    let calls = calls.by_ref().take(count).collect();
-                    pipeline.carry_out(Run { calls, writes, wide }).await;
-                }
-                Step::Deny(denied) => {
-                    calls.next();
-                    pipeline.outcomes.push(Err(denied));
-                }
-                Step::TakeApart => {
-                    if let Some(Call::Transaction(requests)) = calls.next() {
-                        pipeline.one_by_one(requests).await;
-                    }
+/// Carries out a pipeline on this node. With `apart`, reads keep off the caller's thread.
+pub(crate) async fn carry_out(
+    inner: &Arc<Inner>,
+    calls: Vec<Call>,
+    consistency: Consistency,
+    deadline_ms: u64,
+    apart: bool,
+) -> Vec<Outcome> {
+    let bytes_max = inner.settings.request_bytes_max;
+    let leading = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
+    let mut pipeline = Pipeline {
+        inner,
+        consistency,
+        deadline_ms,
+        now: Some(inner.time.read()),
+        outcomes: Vec::with_capacity(calls.len()),
+        refused: None,
+    };
+    let mut calls = calls.into_iter();
+    while !calls.as_slice().is_empty() {
+        // Asked once a step: a pipeline may take its time, and the disk fill up meanwhile.
+        let disk_denial = LazyCell::new(|| inner.disk.denial());
+        match next_step(calls.as_slice(), leading, bytes_max, &disk_denial) {
+            // Most pipelines are one run, which keeps its memory.
+            Step::Run { count, writes, wide } if count == calls.len() => {
+                let calls = std::mem::take(&mut calls).collect();
+                pipeline.carry_out(Run { calls, writes, wide: wide || apart }).await;
+            }
+            Step::Run { count, writes, wide } => {
+                let calls = calls.by_ref().take(count).collect();
+                pipeline.carry_out(Run { calls, writes, wide: wide || apart }).await;
+            }
+            Step::Deny(denied) => {
+                calls.next();
+                pipeline.outcomes.push(Err(denied));
+            }
+            Step::TakeApart => {
+                if let Some(Call::Transaction(requests)) = calls.next() {
+                    pipeline.one_by_one(requests).await;
                 }
             }
         }
-        pipeline.outcomes
+    }
+    pipeline.outcomes
+}
+
+impl Database for Node {
+    async fn execute(&self, calls: Vec<Call>, consistency: Consistency) -> Vec<Outcome> {
+        let inner = &self.inner;
+        match inner.settings.writes_on_follower {
+            // A pipeline is held once, not each of its runs.
+            WritesOnFollower::Redirect => carry_out(inner, calls, consistency, inner.hold_deadline_ms(), false).await,
+            WritesOnFollower::Forward => forward::execute(inner, calls, consistency).await,
+        }
     }
 
     async fn watch(&self, keys: Vec<Bytes>) -> Result<Watch, Denied> {
@@ -212,7 +227,7 @@ impl Pipeline<'_> {
                 Err(denied) => self.outcomes.extend((0..count).map(|_| Err(denied.clone()))),
             }
         }
-        self.refused = self.refused.take().or_else(|| self.outcomes[before..].iter().find_map(refused_to_be_resent));
+        self.refused = self.refused.take().or_else(|| self.outcomes[before..].iter().find_map(is_resent));
     }
 }
 
@@ -230,7 +245,7 @@ impl Pipeline<'_> {
 }
 
 /// Why a call was not carried out, if the client is told to send it again: to the leader, or later.
-fn refused_to_be_resent(outcome: &Outcome) -> Option<Denied> {
+pub(crate) fn is_resent(outcome: &Outcome) -> Option<Denied> {
     outcome
         .as_ref()
         .err()

@@ -8,6 +8,7 @@ pub mod clock;
 mod database;
 mod disk;
 pub mod environment;
+mod forward;
 mod gathering;
 mod identity;
 mod leadership;
@@ -32,5 +33,5 @@ mod watcher;
 
 pub use environment::Environment;
 pub use node::{Node, StartError};
-pub use settings::Settings;
+pub use settings::{Settings, WritesOnFollower};
 pub use types::NodeAddress;

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::disk::DiskRoom;
 use crate::environment::{Environment, Eventually};
+use crate::forward::{self, Forwarder};
 use crate::identity::{Home, HomeError, Identity};
 use crate::leadership::{Heard, Leadership};
 use crate::lease::LeaseGuard;
@@ -104,6 +105,7 @@ pub(crate) struct Inner {
     pub proposer: Arc<Proposer>,
     pub read_index: ReadIndex,
     pub prober: Prober,
+    pub forwarder: Forwarder,
     /// How many reads over many rows run at once.
     pub wide_reads: Arc<Semaphore>,
     pub leadership: watch::Receiver<Leadership>,
@@ -194,6 +196,18 @@ impl Gate for WatchOver {
         Box::pin(async move {
             let inner = node.ok_or(Denied::NoLeader)?;
             reads::read_index(&inner, request).await
+        })
+    }
+
+    fn forward(
+        &self,
+        from: u64,
+        request: v1::ForwardRequest,
+    ) -> Eventually<'_, Result<v1::ForwardReply, tonic::Status>> {
+        let node = self.node.get().and_then(Weak::upgrade);
+        Box::pin(async move {
+            let inner = node.ok_or_else(|| tonic::Status::failed_precondition("this node does not run"))?;
+            forward::answer(&inner, from, request).await
         })
     }
 
@@ -314,6 +328,7 @@ impl Node {
         let inner = Arc::new(Inner {
             read_index: ReadIndex::start(raft.clone()),
             prober: Prober::start(network.clone(), status.clone(), time.clone()),
+            forwarder: Forwarder::new(network.clone()),
             wide_reads: Arc::new(Semaphore::new(WIDE_READS_MAX)),
             settings,
             raft,

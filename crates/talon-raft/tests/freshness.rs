@@ -5,9 +5,9 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use support::{Anyhow, Cluster, address, bulk, call, free_ports, learner, run_one, start_with, until};
+use support::{Anyhow, Cluster, bulk, call, follower, run_one, until, with_learner};
 use talon_core::Consistency::{Bounded, Default, Lease, Linearizable, Snapshot};
-use talon_core::{Administer, Consistency, Database, Denied, Outcome, Reply, Role};
+use talon_core::{Consistency, Database, Denied, Outcome, Reply, Role};
 use talon_raft::Node;
 
 async fn read(node: &Node, consistency: Consistency, line: &str) -> Outcome {
@@ -18,28 +18,6 @@ async fn read(node: &Node, consistency: Consistency, line: &str) -> Outcome {
 async fn read_at_point(node: &Node, consistency: Consistency, line: &str) -> Outcome {
     let talon_core::Call::One(request) = call(line) else { unreachable!("one call") };
     node.point_in_time(consistency).await?.read(&request)
-}
-
-/// Three voters and a learner, which is number 4; the leader comes first.
-async fn with_learner(cluster: &mut Cluster) -> [Arc<Node>; 3] {
-    let port = free_ports(1)[0];
-    cluster.peers.insert(4, address(port));
-    let mut settings = cluster.settings(4);
-    settings.peers.clear();
-    let fourth = start_with(settings, cluster.environment(4)).await;
-    cluster.nodes.insert(4, fourth.clone());
-    let (_, leader) = cluster.leader().await;
-    leader.add_learner(learner(4, port)).await.expect("it is added");
-    until("the learner serves", || async { fourth.status().serving && fourth.status().role == Role::Learner }).await;
-    let follower = follower(cluster).await;
-    [leader, follower, fourth]
-}
-
-async fn follower(cluster: &Cluster) -> Arc<Node> {
-    let (leader_id, _) = cluster.leader().await;
-    let follower = cluster.nodes.iter().find(|(id, _)| **id != leader_id).expect("there is one").1.clone();
-    until("the follower serves", || async { follower.status().serving && follower.status().leader_id.is_some() }).await;
-    follower
 }
 
 fn is_stale(outcome: &Outcome, at_least_ms: u64, bound: u64) -> bool {

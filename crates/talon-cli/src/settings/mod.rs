@@ -36,6 +36,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// What a node that does not lead does with writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum WritesOnFollower {
+    /// Names the leader.
+    Redirect,
+    /// Has the leader carry them out.
+    Forward,
+}
+
 /// The settings of one node, as they were written.
 #[derive(Clone, Debug, Serialize, Deserialize, Args)]
 #[serde(deny_unknown_fields)]
@@ -122,6 +132,11 @@ pub struct Settings {
     /// For how long a follower answers reads without word from a leader; 0: for ever.
     #[arg(long, env = "TALON_REPLICA_STALENESS_MS_MAX", default_value_t = 10_000)]
     pub replica_staleness_ms_max: u64,
+
+    /// What this node does with writes while it does not lead: it names the leader (`-MOVED`), or has the leader carry them out and answers
+    /// with its answers. Then any client works on any node, and keeps its connection when another node leads.
+    #[arg(long, env = "TALON_WRITES_ON_FOLLOWER", value_enum, default_value = "redirect")]
+    pub writes_on_follower: WritesOnFollower,
 
     /// How reads are answered that do not choose it themselves (CLIENT CONSISTENCY, gRPC's `consistency`): `default` (linearizable on the
     /// leader, the newest state on a follower), `linearizable` (on every node), `lease` (by the leader alone), `snapshot` (the

@@ -39,6 +39,11 @@ pub trait Gate: Send + Sync + 'static {
     fn disk(&self) -> &DiskRoom;
     /// As the leader: where a read on another node has to stand.
     fn read_index(&self, request: v1::ReadIndexRequest) -> Eventually<'_, Result<v1::ReadIndexReply, Denied>>;
+    /// As the leader: carries out calls that a member has sent.
+    ///
+    /// # Errors
+    /// If nothing was carried out.
+    fn forward(&self, from: u64, request: v1::ForwardRequest) -> Eventually<'_, Result<v1::ForwardReply, Status>>;
     /// A leader was heard and accepted; it had committed up to here.
     fn heard(&self, received: Received);
 }
@@ -196,6 +201,11 @@ impl v1::raft_server::Raft for RaftService {
         self.admit(&request)?;
         let answer = self.gate.read_index(request.into_inner()).await;
         answer.map(Response::new).map_err(|denied| Status::unavailable(format!("no read index: {denied:?}")))
+    }
+
+    async fn forward(&self, request: Request<v1::ForwardRequest>) -> Result<Response<v1::ForwardReply>, Status> {
+        let from = self.admit(&request)?;
+        self.gate.forward(from, request.into_inner()).await.map(Response::new)
     }
 
     async fn checkpoint(

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use talon_core::{Administer, Call, Consistency, Database, Member, MemberRole, Outcome, Reply, Request, Role};
-use talon_raft::{Environment, Node, NodeAddress, Settings};
+use talon_raft::{Environment, Node, NodeAddress, Settings, WritesOnFollower};
 
 pub use cables::Cables;
 
@@ -42,6 +42,8 @@ pub struct Cluster {
     pub log_bytes: u64,
     /// How long a call is held, ms.
     pub hold_ms_max: u64,
+    /// What nodes that do not lead do with writes.
+    pub writes_on_follower: WritesOnFollower,
     /// Between the nodes.
     pub cables: Cables,
 }
@@ -64,7 +66,15 @@ impl Cluster {
         let peers = (1..=count).zip(ports).map(|(id, port)| (id, address(port))).collect();
         let folder = tempfile::tempdir().expect("a folder");
         let cables = Cables::default();
-        Cluster { folder, peers, nodes: BTreeMap::new(), log_bytes: 256 << 20, hold_ms_max: 5_000, cables }
+        Cluster {
+            folder,
+            peers,
+            nodes: BTreeMap::new(),
+            log_bytes: 256 << 20,
+            hold_ms_max: 5_000,
+            writes_on_follower: WritesOnFollower::Redirect,
+            cables,
+        }
     }
 
     pub async fn start_all(&mut self) {
@@ -81,6 +91,7 @@ impl Cluster {
         settings.peers = self.peers.clone();
         settings.memory_bytes = 32 << 20;
         settings.hold_ms_max = self.hold_ms_max;
+        settings.writes_on_follower = self.writes_on_follower;
         settings.log_bytes_before_checkpoint = self.log_bytes;
         settings.log_bytes_max = 4 * self.log_bytes;
         settings.log_segment_bytes = 1 << 20;
@@ -171,4 +182,26 @@ pub async fn all_equal(cluster: &Cluster) -> Anyhow {
         assert_eq!(node.state_hash(index).await?, expected, "node {id}");
     }
     Ok(())
+}
+
+/// Three voters and a learner, which is number 4; the leader comes first.
+pub async fn with_learner(cluster: &mut Cluster) -> [Arc<Node>; 3] {
+    let port = free_ports(1)[0];
+    cluster.peers.insert(4, address(port));
+    let mut settings = cluster.settings(4);
+    settings.peers.clear();
+    let fourth = start_with(settings, cluster.environment(4)).await;
+    cluster.nodes.insert(4, fourth.clone());
+    let (_, leader) = cluster.leader().await;
+    leader.add_learner(learner(4, port)).await.expect("it is added");
+    until("the learner serves", || async { fourth.status().serving && fourth.status().role == Role::Learner }).await;
+    let follower = follower(cluster).await;
+    [leader, follower, fourth]
+}
+
+pub async fn follower(cluster: &Cluster) -> Arc<Node> {
+    let (leader_id, _) = cluster.leader().await;
+    let follower = cluster.nodes.iter().find(|(id, _)| **id != leader_id).expect("there is one").1.clone();
+    until("the follower serves", || async { follower.status().serving && follower.status().leader_id.is_some() }).await;
+    follower
 }
