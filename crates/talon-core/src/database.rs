@@ -3,9 +3,11 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::consistency::Consistency;
 use crate::error::Refusal;
 use crate::reply::Reply;
 use crate::request::Request;
@@ -39,18 +41,6 @@ impl Call {
     }
 }
 
-/// How a read is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Consistency {
-    /// Linearizable on the leader, a snapshot on a follower.
-    #[default]
-    Default,
-    /// Only as the leader; denied elsewhere.
-    Linearizable,
-    /// From the node's newest consistent view, wherever it is asked.
-    Snapshot,
-}
-
 /// Why a call was not carried out by this node; none of these is part of the replicated state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
@@ -63,9 +53,9 @@ pub enum Denied {
     NoLeader,
     /// Appended to the log when leadership was lost: it may or may not be carried out. Never to be resent blindly.
     InDoubt,
-    /// Not carried out: this replica has not heard from a leader for too long.
+    /// Not carried out: this replica is too far behind, or may be.
     Stale {
-        /// How long ago it heard, ms.
+        /// From how long ago on it may lack something, ms.
         behind_ms: u64,
         /// The bound, ms.
         bound_ms: u64,
@@ -126,6 +116,18 @@ pub trait Database: Send + Sync + 'static {
     /// The same with all log positions as they are now, at least up to what this database has answered; dearer.
     fn status_now(&self) -> Arc<Status> {
         self.status()
+    }
+
+    /// The last log index applied here, at least up to what this database has answered. Cheap.
+    fn applied_index(&self) -> u64 {
+        self.status_now().applied_index
+    }
+
+    /// Waits until this node's state has come to this log index, but no longer than `time_max`; gives the last index applied
+    /// here by then. A database without other nodes has nobody to wait for, and answers at once.
+    fn reached(&self, index: u64, time_max: Duration) -> impl Future<Output = u64> + Send {
+        let _ = (index, time_max);
+        std::future::ready(self.applied_index())
     }
 
     /// Returns when [`Status::version`] is no longer `seen`.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::doors::Door;
 use super::{ServerError, http, join, metrics};
 use crate::operator::Operator;
-use crate::settings::{Peer, Resolved, Secret};
+use crate::settings::{Peer, Resolved, Secret, WritesOnFollower};
 use crate::signals::EndWish;
 
 /// How often it is looked whether a starting node serves, for that may change without a change of the status's version.
@@ -132,6 +132,7 @@ impl House {
             request_bytes_max: resolved.settings.request_bytes_max,
             connections_max: resolved.settings.maxclients,
             snapshots: Arc::clone(&self.snapshots),
+            consistency: resolved.settings.consistency,
             ..grpc::Settings::default()
         };
         let (node, close) = (Arc::clone(&self.node), self.close.clone());
@@ -152,6 +153,8 @@ impl House {
             idle_timeout: Duration::from_secs(resolved.settings.timeout_s),
             request_bytes_max: resolved.settings.request_bytes_max,
             query_bytes_max: resolved.settings.request_bytes_max.saturating_mul(2),
+            forwards: resolved.settings.writes_on_follower == WritesOnFollower::Forward,
+            consistency: resolved.settings.consistency,
             sentinel_name: resolved.settings.master_name.clone(),
             snapshots: Arc::clone(&self.snapshots),
             metrics: Arc::clone(&self.resp_metrics),
@@ -265,6 +268,10 @@ fn raft_settings(resolved: &Resolved, accept_clock_jump: bool) -> talon_raft::Se
         cluster_secret: resolved.cluster_secret.as_ref().map(Secret::expose).unwrap_or_default().to_owned(),
         request_bytes_max: settings.request_bytes_max,
         hold_ms_max: settings.hold_ms_max,
+        writes_on_follower: match settings.writes_on_follower {
+            WritesOnFollower::Redirect => talon_raft::WritesOnFollower::Redirect,
+            WritesOnFollower::Forward => talon_raft::WritesOnFollower::Forward,
+        },
         replica_staleness_ms_max: settings.replica_staleness_ms_max,
         election_timeout_ms_min: settings.election_timeout_ms_min,
         election_timeout_ms_max: settings.election_timeout_ms_max,

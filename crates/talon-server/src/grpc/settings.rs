@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use talon_core::Consistency;
 use talon_core::limits::{KEY_BYTES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
 
 use crate::secret::Secret;
@@ -43,6 +44,8 @@ pub struct Settings {
     pub stream_idle_ms_max: u64,
     /// How often an idle connection is asked whether it is alive, and how long it may take to answer, ms.
     pub keepalive_ms: u64,
+    /// How reads are answered that do not say it.
+    pub consistency: Consistency,
     /// How long open requests are waited for when the node goes down, ms.
     pub drain_ms_max: u64,
 }
@@ -67,6 +70,7 @@ impl Default for Settings {
             pipeline_bytes_max: 1 << 20,
             stream_idle_ms_max: 60_000,
             keepalive_ms: 20_000,
+            consistency: Consistency::Default,
             drain_ms_max: 5_000,
         }
     }

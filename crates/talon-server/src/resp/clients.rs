@@ -20,6 +20,8 @@ pub(crate) struct Client {
     since: Instant,
     /// Milliseconds from `since` to the last request.
     active_ms: AtomicU64,
+    /// A log index that holds what it wrote last; 0 = it wrote nothing.
+    pub last_index: AtomicU64,
     /// What its connection is told.
     pub notices: Notices,
     /// What it is to send that was not asked for.
@@ -127,6 +129,7 @@ impl Clients {
             local,
             since: Instant::now(),
             active_ms: AtomicU64::new(0),
+            last_index: AtomicU64::new(0),
             notices: Notices::default(),
             outbox: Outbox::default(),
             profile: Mutex::new(Profile { gathered: -1, ..Profile::default() }),

@@ -2,11 +2,13 @@
 //! something, and what must see the effects of the calls before it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use talon_core::{Administer, Consistency, Database, Outcome, Refusal, Request, Watch};
+use talon_core::{Administer, Consistency, Database, Outcome, Refusal, Reply, Request, Watch};
 
 use super::clients::Client;
+use super::commands::positions::WaitIndex;
 use super::failover::Failover;
 use super::pipeline::first_key;
 use super::session::{Context, Shared};
@@ -28,6 +30,10 @@ pub(crate) enum Deferred {
     Snapshot(SnapshotCommand),
     /// `CLUSTER COUNTKEYSINSLOT`, `CLUSTER GETKEYSINSLOT`
     SlotKeys(SlotKeys),
+    /// `WAITINDEX`
+    WaitIndex(WaitIndex),
+    /// `CLIENT LASTINDEX`
+    LastIndex,
     /// `WATCH`
     Watch(Vec<Bytes>),
     /// `EXEC` behind `WATCH`
@@ -54,7 +60,12 @@ impl Deferred {
     /// The key that MOVED names the slot of.
     pub fn first_key(&self) -> Option<Bytes> {
         match self {
-            Deferred::Wait(_) | Deferred::Failover(_) | Deferred::Snapshot(_) | Deferred::SlotKeys(_) => None,
+            Deferred::Wait(_)
+            | Deferred::WaitIndex(_)
+            | Deferred::LastIndex
+            | Deferred::Failover(_)
+            | Deferred::Snapshot(_)
+            | Deferred::SlotKeys(_) => None,
             Deferred::Watch(keys) => keys.first().cloned(),
             Deferred::Exec { requests, .. } => requests.iter().find_map(first_key),
         }
@@ -62,7 +73,15 @@ impl Deferred {
 
     /// Whether it ends when its client hangs up: it has no effect, and nobody would hear the answer.
     pub fn is_mere_wait(&self) -> bool {
-        matches!(self, Deferred::Wait(_) | Deferred::SlotKeys(_))
+        matches!(self, Deferred::Wait(_) | Deferred::WaitIndex(_) | Deferred::SlotKeys(_))
+    }
+
+    /// Whether it may write.
+    pub fn is_write(&self) -> bool {
+        match self {
+            Deferred::Exec { requests, .. } => requests.iter().any(|request| request.command.is_write()),
+            _ => false,
+        }
     }
 
     /// Carries it out.
@@ -78,6 +97,10 @@ impl Deferred {
             Deferred::Failover(failover) => Ok(failover.carry_out(&*database, &shared).await).into(),
             Deferred::Snapshot(command) => command.carry_out(&*database, &shared.settings.snapshots, consistency).await,
             Deferred::SlotKeys(wanted) => wanted.carry_out(&*database, consistency).await.into(),
+            Deferred::WaitIndex(wait) => Ok(wait.carry_out(&*database, &client).await).into(),
+            Deferred::LastIndex => {
+                Ok(Reply::Integer(i64::try_from(client.last_index.load(Ordering::Relaxed)).unwrap_or(i64::MAX))).into()
+            }
             Deferred::Watch(keys) => match database.watch(keys).await {
                 Ok(watch) => Settled::Watching(watch),
                 Err(denied) => Err(denied).into(),

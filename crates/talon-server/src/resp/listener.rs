@@ -132,7 +132,7 @@ async fn watch_leadership<D: Database>(database: Arc<D>, shared: &Shared) {
     loop {
         database.status_changed(status.version).await;
         let now = database.status();
-        if topology::leads(&status) && !topology::leads(&now) {
+        if topology::leads(&status) && !topology::leads(&now) && !shared.settings.forwards {
             tracing::info!(term = now.term, "no longer leading: closing client connections");
             shared.clients.notify(Notice::Demotion);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use talon_core::command::unknown_command;
 use talon_core::request::Args;
-use talon_core::{Facts, Flag, Refusal, Reply, Request, Status, Watch};
+use talon_core::{Consistency, Facts, Flag, Refusal, Reply, Request, Status, Watch};
 use talon_resp::{Limits, Protocol, Words};
 use tokio::time::Instant;
 
@@ -112,6 +112,8 @@ pub(crate) struct Session {
     pub authenticated: bool,
     /// After READONLY: the client knows that it may be talking to a replica.
     pub readonly: bool,
+    /// How reads are answered; what is in the pipeline already is carried out as it was before.
+    pub consistency: Consistency,
     /// The connection is to be closed once everything so far has been answered.
     pub closing: bool,
     /// Bytes read and not yet carried out.
@@ -140,6 +142,7 @@ impl Session {
             protocol: Protocol::Resp2,
             authenticated: settings.password.is_none(),
             readonly: false,
+            consistency: settings.consistency,
             closing: false,
             query_bytes: 0,
             mute: false,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use talon_core::Consistency;
 use talon_core::limits::{REQUEST_BYTES_MAX, VALUE_BYTES_MAX};
 
 use super::metrics::Metrics;
@@ -44,6 +45,11 @@ pub struct RespSettings {
     pub pipeline_bytes_max: usize,
     /// How long connections may take to end after a shutdown was asked for.
     pub drain_max: Duration,
+    /// The database has the leader carry out what only the leader may: its clients need not go there, and keep their connections when
+    /// another node leads.
+    pub forwards: bool,
+    /// How reads are answered on connections that have not chosen it.
+    pub consistency: Consistency,
     /// The name under which `SENTINEL` knows the cluster.
     pub sentinel_name: String,
     /// The snapshots of this node.
@@ -71,6 +77,8 @@ impl Default for RespSettings {
             pipeline_calls_max: 1024,
             pipeline_bytes_max: 8 * 1024 * 1024,
             drain_max: Duration::from_secs(5),
+            forwards: false,
+            consistency: Consistency::Default,
             sentinel_name: "talon".to_owned(),
             snapshots: Arc::default(),
             metrics: Arc::new(Metrics::default()),

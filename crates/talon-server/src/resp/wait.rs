@@ -82,7 +82,8 @@ impl Wait {
     }
 }
 
-fn parse_timeout(timeout: &Bytes) -> Result<Duration, Refusal> {
+/// For how long a command waits; 0 = as long as any may.
+pub(crate) fn parse_timeout(timeout: &Bytes) -> Result<Duration, Refusal> {
     let timeout = parse_integer(timeout).ok_or(Refusal::new("ERR timeout is not an integer or out of range"))?;
     let timeout_ms = u64::try_from(timeout).map_err(|_| Refusal::new("ERR timeout is negative"))?;
     Ok(match timeout_ms {

@@ -6,6 +6,7 @@ mod command;
 mod config;
 mod connection;
 pub(crate) mod info;
+pub(crate) mod positions;
 mod pubsub;
 mod sentinel;
 mod server;
@@ -24,6 +25,7 @@ pub(crate) fn families() -> impl Iterator<Item = &'static [ServerCommand]> {
         connection::ROWS,
         client::ROWS,
         transactions::ROWS,
+        positions::ROWS,
         server::ROWS,
         config::ROWS,
         command::ROWS,
