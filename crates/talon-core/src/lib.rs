@@ -29,7 +29,7 @@ pub mod transaction;
 pub mod typed;
 pub mod value;
 
-pub use command::{Command, Execute, Facts, Flag, Group, KeySpec, Kind};
+pub use command::{Command, Container, Execute, Facts, Flag, Group, KeySpec, Kind};
 pub use database::{
     AdminError, Administer, Call, Consistency, Database, Denied, Member, MemberRole, Outcome, PointInTime, Role,
     StateHash, Status,
