@@ -93,3 +93,30 @@ impl Operation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn short_sources_are_filled_up(sources in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..5)) {
+            let length = sources.iter().map(Vec::len).max().unwrap_or_default();
+            let byte = |source: &Vec<u8>, place: usize| source.get(place).copied().unwrap_or_default();
+            type Combine = fn(u8, u8) -> u8;
+            let combinations: [(Operation, Combine); 3] =
+                [(Operation::And, |a, b| a & b), (Operation::Or, |a, b| a | b), (Operation::Xor, |a, b| a ^ b)];
+            for (operation, combine) in combinations {
+                let mut result = BytesMut::from(&sources[0][..]);
+                sources[1..].iter().for_each(|source| operation.fold(&mut result, source));
+                prop_assert_eq!(result.len(), length);
+                for place in 0..length {
+                    let expected = sources.iter().map(|source| byte(source, place)).reduce(combine);
+                    prop_assert_eq!(Some(result[place]), expected);
+                }
+            }
+        }
+    }
+}

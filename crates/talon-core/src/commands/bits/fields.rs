@@ -199,3 +199,66 @@ pub(super) fn written_bytes(operations: &[Operation]) -> Result<Option<usize>, R
     let bytes = end.div_ceil(8);
     if bytes > VALUE_BYTES_MAX { Err(NO_PLACE) } else { Ok(Some(bytes)) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::commands::bits::place::bit_at;
+    use crate::commands::grow::grown;
+
+    fn field() -> impl Strategy<Value = Field> {
+        (any::<bool>(), 1..=64u32, 0..140usize).prop_map(|(signed, bits, offset)| Field {
+            signed,
+            bits: if signed { bits } else { bits.min(63) },
+            offset,
+        })
+    }
+
+    /// Small numbers, and those at the edges of 64 bits.
+    fn number() -> impl Strategy<Value = i64> {
+        prop_oneof![-300..300i64, any::<i64>(), (i64::MAX - 3)..=i64::MAX, i64::MIN..=(i64::MIN + 3)]
+    }
+
+    /// The field bit by bit.
+    fn read_slowly(field: &Field, value: &[u8]) -> i128 {
+        let bits = (field.offset..).take(field.bits as usize).map(|place| bit_at(value, place));
+        let number = bits.clone().fold(0i128, |number, bit| number * 2 + i128::from(bit));
+        let negative = field.signed && bits.clone().next() == Some(true);
+        if negative { number - (1 << field.bits) } else { number }
+    }
+
+    proptest! {
+        #[test]
+        fn a_field_is_its_bits(field in field(), value in prop::collection::vec(any::<u8>(), 0..24), number in number()) {
+            prop_assert_eq!(i128::from(field.read(&value)), read_slowly(&field, &value));
+            let before = grown(&value, (field.offset + field.bits as usize).div_ceil(8));
+            let mut after = before.clone();
+            field.write(&mut after, number);
+            for place in 0..after.len() * 8 {
+                let expected = match place.checked_sub(field.offset) {
+                    Some(at) if at < field.bits as usize => number >> (field.bits as usize - 1 - at) & 1 == 1,
+                    _ => bit_at(&before, place),
+                };
+                prop_assert_eq!(bit_at(&after, place), expected, "bit {}", place);
+            }
+        }
+
+        #[test]
+        fn what_does_not_fit_wraps_or_stops_at_the_edge(field in field(), old in number(), increment in number()) {
+            let old = field.wrap(old);
+            let (min, max) = if field.signed {
+                (-(1i128 << (field.bits - 1)), (1i128 << (field.bits - 1)) - 1)
+            } else {
+                (0, (1i128 << field.bits) - 1)
+            };
+            let sum = i128::from(old) + i128::from(increment);
+            let wrapped = (sum - min).rem_euclid(max - min + 1) + min;
+            let fits = |overflow| field.fit(i128::from(old), increment, overflow).map(i128::from);
+            prop_assert_eq!(fits(Overflow::Wrap), Some(wrapped));
+            prop_assert_eq!(fits(Overflow::Saturate), Some(sum.clamp(min, max)));
+            prop_assert_eq!(fits(Overflow::Fail), (wrapped == sum).then_some(sum));
+        }
+    }
+}
