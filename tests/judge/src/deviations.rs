@@ -44,6 +44,13 @@ pub const DEVIATIONS: &[Deviation] = &[
         example: None,
     },
     Deviation {
+        subject: "`SCAN` with a cursor that this node has not given out, or long ago",
+        redis: "takes every number, and an empty word, for a place in its table",
+        talon: "`ERR invalid cursor`",
+        reason: "a cursor stands for a key; going on anywhere else would leave keys out",
+        example: Some(Example { commands: &["SCAN 5"], redis: "1) ", talon: "(error) ERR invalid cursor" }),
+    },
+    Deviation {
         subject: "`SCAN … PREFIX p`, `SCAN … WITHVALUES`",
         redis: "a syntax error",
         talon: "keys below a prefix; keys with their values",

@@ -270,9 +270,10 @@ impl Sequence {
     /// Leaves a word out, doubles one, adds one, or puts junk in its place.
     fn break_one(&mut self, words: &mut Vec<Bytes>) {
         let place = self.random.below(words.len());
-        match self.random.below(5) {
-            // A cursor or a count must not vanish from SCAN: what one page holds is each server's own matter.
-            0 if words.len() > 1 && !words[0].eq_ignore_ascii_case(b"SCAN") => {
+        // SCAN keeps its cursor and its count: what one page holds is each server's own matter.
+        let ways = if words[0].eq_ignore_ascii_case(b"SCAN") { 1 } else { 5 };
+        match self.random.below(ways) + 5 - ways {
+            0 if words.len() > 1 => {
                 words.remove(place.max(1));
             }
             1 => words.insert(place.max(1).min(words.len()), junk(&mut self.random)),

@@ -32,14 +32,8 @@ fn execute(transaction: &mut Transaction<'_>, args: &[Bytes]) -> Result<Reply, E
     let value = record.value;
     let (start, end, unit) = match &args[1..] {
         [] => (0, -1, Unit::Byte),
-        [start, end, rest @ ..] => {
-            let (start, end) = (integer(start)?, integer(end)?);
-            match rest {
-                [] => (start, end, Unit::Byte),
-                [unit] => (start, end, Unit::parse(unit)?),
-                _ => return Err(SYNTAX.into()),
-            }
-        }
+        [start, end] => (integer(start)?, integer(end)?, Unit::Byte),
+        [start, end, unit] => (integer(start)?, integer(end)?, Unit::parse(unit)?),
         _ => return Err(SYNTAX.into()),
     };
     // Two places before the beginning would both be moved to it.
