@@ -1,4 +1,4 @@
-//! The options that SET and GETEX share.
+//! The options that SET, GETEX and DELEX share.
 
 use bytes::Bytes;
 
