@@ -33,7 +33,7 @@ pub mod typed;
 pub mod value;
 pub mod watch;
 
-pub use command::{Command, Execute, Facts, Flag, Group, KeySpec, Kind};
+pub use command::{Command, Container, Execute, Facts, Flag, Group, KeySpec, Kind};
 pub use consistency::Consistency;
 pub use database::{
     AdminError, Administer, Call, Database, Denied, Member, MemberRole, Outcome, PointInTime, Role, StateHash, Status,

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use talon_core::command::unknown_command;
+use talon_core::command::{unknown_command, unknown_subcommand};
 use talon_core::request::Args;
-use talon_core::{Consistency, Facts, Flag, Refusal, Reply, Request, Status, Watch};
+use talon_core::{Consistency, Flag, Refusal, Reply, Request, Status, Watch};
 use talon_resp::{Limits, Protocol, Words};
 use tokio::time::Instant;
 
@@ -233,16 +233,14 @@ impl Session {
             }
             Row::Server(ServerCommand { action: Action::Container { rows, .. }, facts }) => {
                 let name = args.first().map_or(&b""[..], |name| name);
-                let row = table::subcommand(rows, name).ok_or_else(|| unknown_subcommand(facts, name))?;
+                let row = table::subcommand(rows, name).ok_or_else(|| unknown_subcommand(facts.name, name))?;
                 row.facts.check_arity(words)?;
                 Row::Server(row)
             }
+            Row::DataContainer(container) => Row::Data(container.resolve(args)?),
             row => row,
         };
-        let facts = match row {
-            Row::Data(command) => &command.facts,
-            Row::Server(command) => &command.facts,
-        };
+        let facts = row.facts();
         self.command = facts.name;
         let flags = facts.flags;
         if !self.authenticated && !flags.contains(&Flag::NoAuth) {
@@ -352,6 +350,7 @@ impl Session {
                 // The gate has put a subcommand in the place of its container.
                 Action::Container { .. } => {}
             },
+            Row::DataContainer(_) => {}
         }
     }
 
@@ -518,12 +517,6 @@ fn prepare(entry: &Entry, request: &mut Request, shared: &Shared) -> Result<Afte
         *cursor = shared.cursors.to_core(cursor)?;
     }
     Ok(After::Scan)
-}
-
-fn unknown_subcommand(container: &Facts, name: &[u8]) -> Refusal {
-    let name = String::from_utf8_lossy(&name[..name.len().min(128)]).replace(['\r', '\n'], " ");
-    let container = container.name.to_ascii_uppercase();
-    Refusal::from_string(format!("ERR unknown subcommand '{name}'. Try {container} HELP."))
 }
 
 /// Counts a number of open connections down again when it is dropped.

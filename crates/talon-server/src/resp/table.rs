@@ -5,7 +5,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use talon_core::{Command, Facts, Flag, Group, KeySpec, Refusal, Reply};
+pub(crate) use talon_core::command::own_name;
+use talon_core::{Command, Container, Facts, Flag, Group, KeySpec, Refusal, Reply};
 
 use super::commands;
 use super::deferred::Parse;
@@ -73,7 +74,19 @@ pub(crate) const fn now(facts: Facts, answer: Answer) -> ServerCommand {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Row {
     Data(&'static Command),
+    /// Stands for subcommands that are data commands.
+    DataContainer(&'static Container),
     Server(&'static ServerCommand),
+}
+
+impl Row {
+    pub fn facts(self) -> &'static Facts {
+        match self {
+            Row::Data(command) => &command.facts,
+            Row::DataContainer(container) => &container.facts,
+            Row::Server(command) => &command.facts,
+        }
+    }
 }
 
 /// A row with its place in the table.
@@ -87,16 +100,17 @@ pub(crate) struct Entry {
 
 impl Entry {
     pub fn facts(&self) -> &'static Facts {
-        match self.row {
-            Row::Data(command) => &command.facts,
-            Row::Server(command) => &command.facts,
-        }
+        self.row.facts()
     }
 
-    pub fn subcommands(&self) -> &'static [ServerCommand] {
+    /// The facts of its subcommands.
+    pub fn subcommands(&self) -> Vec<&'static Facts> {
         match self.row {
-            Row::Server(ServerCommand { action: Action::Container { rows, .. }, .. }) => rows,
-            _ => &[],
+            Row::Server(ServerCommand { action: Action::Container { rows, .. }, .. }) => {
+                rows.iter().map(|row| &row.facts).collect()
+            }
+            Row::DataContainer(container) => container.rows.iter().map(|row| &row.facts).collect(),
+            _ => Vec::new(),
         }
     }
 }
@@ -133,9 +147,11 @@ impl Hasher for NameHasher {
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let data = talon_core::commands::all().filter(|command| command.kind != talon_core::Kind::Internal).map(Row::Data);
+    let data = talon_core::commands::public().map(Row::Data);
+    let containers = talon_core::commands::CONTAINERS.into_iter().map(Row::DataContainer);
     let server = commands::families().flat_map(|family| family.iter()).map(Row::Server);
     let entries: Vec<Entry> = data
+        .chain(containers)
         .chain(server)
         .enumerate()
         .map(|(index, row)| {
@@ -167,11 +183,6 @@ pub(crate) fn subcommand(rows: &'static [ServerCommand], name: &[u8]) -> Option<
     rows.iter().find(|row| own_name(row.facts.name).as_bytes().eq_ignore_ascii_case(name))
 }
 
-/// `id` of `client|id`.
-pub(crate) fn own_name(name: &'static str) -> &'static str {
-    name.split_once('|').map_or(name, |(_, own)| own)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -187,9 +198,10 @@ mod tests {
             assert_eq!(facts.name, facts.name.to_ascii_lowercase());
             let found = lookup(facts.name.to_ascii_uppercase().as_bytes());
             assert_eq!(found.map(|found| found.index), Some(entry.index));
-            for row in entry.subcommands() {
-                assert!(row.facts.name.starts_with(&format!("{}|", facts.name)), "{}", row.facts.name);
-                assert!(names.insert(row.facts.name), "{} is there twice", row.facts.name);
+            for own in entry.subcommands() {
+                assert!(own.name.starts_with(&format!("{}|", facts.name)), "{}", own.name);
+                assert!(names.insert(own.name), "{} is there twice", own.name);
+                assert!(lookup(own.name.as_bytes()).is_none(), "{} is found by itself", own.name);
             }
         }
         assert!(lookup(b"nosuch").is_none());
@@ -199,7 +211,7 @@ mod tests {
     #[test]
     fn every_row_is_documented() {
         for entry in entries() {
-            for facts in std::iter::once(entry.facts()).chain(entry.subcommands().iter().map(|row| &row.facts)) {
+            for facts in std::iter::once(entry.facts()).chain(entry.subcommands()) {
                 assert!(facts.summary.ends_with('.') && facts.summary.len() > 10, "{}", facts.name);
                 assert!(!facts.since.is_empty(), "{}", facts.name);
                 assert_ne!(facts.arity, 0, "{}", facts.name);
