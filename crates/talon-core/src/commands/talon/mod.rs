@@ -5,6 +5,7 @@ mod delprefix;
 mod diskusage;
 mod keysprefix;
 mod mark;
+mod once;
 mod position;
 mod purge;
 mod range;
@@ -15,6 +16,7 @@ pub use delprefix::DELPREFIX;
 pub use diskusage::DISKUSAGE;
 pub use keysprefix::KEYSPREFIX;
 pub use mark::MARK;
+pub use once::{ONCE, inside};
 pub use position::POSITION;
 pub use purge::PURGE;
 pub use range::RANGE;
@@ -24,4 +26,4 @@ use crate::command::Command;
 
 /// The rows of this family.
 pub static ROWS: &[&Command] =
-    &[&DELPREFIX, &COUNTPREFIX, &KEYSPREFIX, &SCANPREFIX, &DISKUSAGE, &POSITION, &PURGE, &MARK, &RANGE];
+    &[&DELPREFIX, &COUNTPREFIX, &KEYSPREFIX, &SCANPREFIX, &DISKUSAGE, &POSITION, &ONCE, &PURGE, &MARK, &RANGE];
