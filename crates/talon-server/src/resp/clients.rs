@@ -115,8 +115,14 @@ impl Clients {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a new connection, unless there are `clients_max` already.
-    pub fn enter(&self, address: SocketAddr, local: SocketAddr, clients_max: usize) -> Option<Arc<Client>> {
+    /// Enters a new connection, unless there are too many already: more are let in from this machine than from elsewhere.
+    pub fn enter(
+        &self,
+        address: SocketAddr,
+        local: SocketAddr,
+        (own_max, others_max): (usize, usize),
+    ) -> Option<Arc<Client>> {
+        let clients_max = if address.ip().to_canonical().is_loopback() { own_max } else { others_max };
         let mut all = self.lock();
         if all.len() >= clients_max {
             return None;
@@ -151,5 +157,24 @@ impl Clients {
     /// A copy, so that nobody waits while it is looked through.
     pub fn all(&self) -> Vec<Arc<Client>> {
         self.lock().values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_places_are_for_this_machine() {
+        let clients = Clients::new();
+        let address = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let (own, other, local) = (address("127.0.0.1:5"), address("192.0.2.7:5"), address("192.0.2.1:6380"));
+        let enter = |from| clients.enter(from, local, (4, 3)).is_some();
+        assert!(enter(other) && enter(other) && enter(own));
+        assert!(!enter(other), "the last one is kept");
+        assert!(enter(own) && !enter(own));
+        assert!(!enter(address("[::1]:5")));
+        clients.leave(1);
+        assert!(!enter(other) && enter(address("[::ffff:127.0.0.1]:5")));
     }
 }

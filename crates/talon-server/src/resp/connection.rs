@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::io::poll_read_buf;
 
 use super::clients::Client;
+use super::cross_protocol;
 use super::deferred::{Deferred, Settled};
 use super::denied::is_sent_again;
 use super::metrics::add;
@@ -36,6 +37,8 @@ const BATCH_CALLS_FIRST: usize = 64;
 const BATCH_REPLY_BYTES: usize = 4 * 1024 * 1024;
 /// About so many bytes of messages are sent at once.
 const PUSH_BYTES: usize = 256 * 1024;
+/// How much is read ahead of a client that has not said who it is, as in Redis.
+const UNAUTHENTICATED_QUERY_BYTES_MAX: usize = 1024 * 1024;
 /// For so long, what comes behind a refused call counts as sent before its client could know. It is a bound for clients that
 /// send without a pause: their pipelines have no end.
 const REFUSED_MAX: Duration = Duration::from_millis(100);
@@ -115,6 +118,8 @@ pub(crate) struct Connection<D, S> {
     ended: bool,
     idle_timer: IdleTimer,
     broken: Option<ProtocolError>,
+    /// The client speaks HTTP: it gets no answer any more.
+    aborted: bool,
 }
 
 impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
@@ -138,6 +143,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             ended: false,
             idle_timer: IdleTimer::default(),
             broken: None,
+            aborted: false,
         }
     }
 
@@ -157,6 +163,9 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
                     return Err(End::Done);
                 }
             }
+            if self.aborted {
+                return Err(End::Done);
+            }
             while self.client.notices.take(Notice::Push) {
                 self.push().await?;
             }
@@ -170,7 +179,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             if self.ended || self.client.notices.is_ending() || self.is_demoted() {
                 return Err(End::Done);
             }
-            if self.input.len() + self.decoder.held_bytes() > self.shared.settings.query_bytes_max {
+            if self.input.len() + self.decoder.held_bytes() > self.query_bytes_max() {
                 add(&self.shared.metrics.connections_cut, 1);
                 tracing::warn!(client = self.client.id, "a client's request does not end; cutting it off");
                 return Err(End::Done);
@@ -180,6 +189,12 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             }
             self.read().await?;
         }
+    }
+
+    /// How much may be read ahead.
+    fn query_bytes_max(&self) -> usize {
+        let bytes_max = self.shared.tunables.query_bytes_max.load(Ordering::Relaxed);
+        if self.session.authenticated { bytes_max } else { bytes_max.min(UNAUTHENTICATED_QUERY_BYTES_MAX) }
     }
 
     /// Whether the pipeline has ended, as far as can be seen.
@@ -208,8 +223,13 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             && !self.pipeline.is_closed()
             && !self.session.closing
             && self.broken.is_none()
+            && !self.aborted
         {
             match self.decoder.next(&mut self.input, &self.session.limits(settings)) {
+                Ok(Some(words)) if cross_protocol::is_http(&words.name) => {
+                    self.shared.http_alarm.raise(self.client.address);
+                    self.aborted = true;
+                }
                 Ok(Some(words)) => self.session.take(words, &mut self.pipeline, &self.shared, &status),
                 Ok(None) => break,
                 Err(error) => self.broken = Some(error),
@@ -247,7 +267,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         self.session.query_bytes = self.input.len();
         self.session.describe(ended);
         let settings = &self.shared.settings;
-        if self.output.len() > settings.output_bytes_max {
+        if self.output.len() > self.shared.tunables.output_bytes_max() {
             add(&self.shared.metrics.connections_cut, 1);
             tracing::warn!(client = self.client.id, bytes = self.output.len(), "replies exceed the output limit");
             return Err(End::Done);
@@ -257,6 +277,9 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         } else {
             (self.batch_calls_max * 2).min(settings.pipeline_calls_max).max(1)
         };
+        if self.aborted {
+            return Err(End::Done);
+        }
         self.flush().await?;
         if whole { Ok(()) } else { Err(End::Done) }
     }
@@ -346,7 +369,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         if self.input.capacity() - self.input.len() < READ_BYTES_MIN && !self.decoder.has_reserved() {
             self.input.reserve(READ_BYTES);
         }
-        let idle_s = self.shared.idle_timeout_s.load(Ordering::Relaxed);
+        let idle_s = self.shared.tunables.idle_timeout_s.load(Ordering::Relaxed);
         let idle_deadline = (idle_s > 0).then(|| Instant::now() + Duration::from_secs(idle_s));
         let Connection { stream, input, client, idle_timer, .. } = self;
         let read = poll_fn(|context| {
@@ -376,7 +399,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
 
     /// Whether there is room for more of what the client sends, while it is waiting for something.
     fn may_read(&self) -> bool {
-        !self.ended && self.input.len() + self.decoder.held_bytes() < self.shared.settings.query_bytes_max
+        !self.ended && self.input.len() + self.decoder.held_bytes() < self.query_bytes_max()
     }
 
     /// Sends all replies. Meanwhile it goes on reading: a client may send a long pipeline before it reads the first reply.

@@ -1,7 +1,6 @@
 //! Accepts connections, watches leadership, and ends everything in time.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -71,8 +70,7 @@ pub async fn serve<L: Listener, D: Database + Administer>(
             PROTECTED
         } else {
             let local = L::stream_addr(&stream).unwrap_or(address);
-            let clients_max = shared.clients_max.load(Ordering::Relaxed);
-            match shared.clients.enter(address, local, clients_max) {
+            match shared.clients.enter(address, local, shared.tunables.clients_max()) {
                 Some(client) => {
                     let connection = Connection::new(stream, database.clone(), shared.clone(), client.clone());
                     let shared = shared.clone();

@@ -14,6 +14,7 @@
 mod clients;
 mod commands;
 mod connection;
+mod cross_protocol;
 mod cursors;
 mod deferred;
 mod denied;
@@ -22,6 +23,7 @@ mod listener;
 mod metrics;
 mod notices;
 mod outbox;
+mod parameters;
 mod pipeline;
 mod pubsub;
 mod session;
@@ -30,9 +32,11 @@ mod slot;
 mod socket;
 mod table;
 mod topology;
+mod tunables;
 
 pub use listener::serve;
 pub use metrics::{CommandCounters, Metrics};
+pub use parameters::{Changed, Parameters, RewriteError};
 pub use settings::RespSettings;
 pub use slot::{SLOTS, key_slot};
 pub use socket::Listener;

@@ -1,6 +1,7 @@
 //! One connection's state, and the gate every request goes through.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use talon_resp::{Limits, Protocol, Words};
 use tokio::time::Instant;
 
 use super::clients::{Client, Clients};
+use super::cross_protocol::Alarm;
 use super::cursors::Cursors;
 use super::deferred::{Deferred, Wait};
 use super::denied;
@@ -20,6 +22,7 @@ use super::pipeline::{After, Part, Pipeline};
 use super::pubsub::{Channels, Counts, Kind, NotTaken};
 use super::settings::RespSettings;
 use super::table::{self, Action, Entry, Row, ServerCommand};
+use super::tunables::Tunables;
 
 /// How old the number of keys in `INFO` may be when it was not asked for by name.
 const KEY_COUNT_AGE_MAX: Duration = Duration::from_secs(10);
@@ -37,11 +40,12 @@ pub(crate) struct Shared {
     pub cursors: Cursors,
     pub channels: Channels,
     pub started: Instant,
+    pub http_alarm: Alarm,
     /// Where the front door listens.
     pub port: u16,
-    /// What CONFIG SET can change.
-    pub idle_timeout_s: AtomicU64,
-    pub clients_max: AtomicUsize,
+    pub tunables: Tunables,
+    /// What CONFIG SET has changed, by Talon's names.
+    changed: Mutex<BTreeSet<&'static str>>,
     key_count: Mutex<Option<(Instant, u64)>>,
 }
 
@@ -53,12 +57,23 @@ impl Shared {
             cursors: Cursors::new(),
             channels: Channels::default(),
             started: Instant::now(),
+            http_alarm: Alarm::new(),
             port,
-            idle_timeout_s: AtomicU64::new(settings.idle_timeout.as_secs()),
-            clients_max: AtomicUsize::new(settings.clients_max),
+            tunables: Tunables::new(&settings),
+            changed: Mutex::default(),
             key_count: Mutex::new(None),
             settings,
         }
+    }
+
+    /// CONFIG SET has changed this setting.
+    pub fn has_changed(&self, name: &'static str) {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+    }
+
+    /// What CONFIG SET has changed so far.
+    pub fn changed(&self) -> BTreeSet<&'static str> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The number of keys, if it was counted lately: counting may cost more than `INFO` should.
@@ -353,8 +368,13 @@ impl Session {
             Work::Data(request) => request.size_bytes(),
             Work::Server(_, args) => 64 + args.iter().map(Bytes::len).sum::<usize>(),
         };
-        if queue.bytes > bytes_max {
-            let refusal = denied::too_large(queue.bytes, bytes_max);
+        let calls_max = shared.settings.queue_calls_max;
+        if queue.bytes > bytes_max || queue.commands.len() >= calls_max {
+            let refusal = if queue.bytes > bytes_max {
+                denied::too_large(queue.bytes, bytes_max)
+            } else {
+                Refusal::from_string(format!("ERR too many commands in MULTI: at most {calls_max}"))
+            };
             // What cannot be carried out need not be kept.
             queue.commands = Vec::new();
             return self.refuse(Some(entry), refusal, pipeline);

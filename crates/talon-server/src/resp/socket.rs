@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 /// After so much silence the peer's machine is asked whether it is still there.
-const KEEPALIVE: Duration = Duration::from_secs(300);
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(300);
 
 /// Where connections are accepted. Dropping it closes the port.
 pub trait Listener: Send + 'static {

@@ -156,7 +156,7 @@ fn server(lines: &mut Lines<'_>, shared: &Shared, status: &Status) {
 
 fn clients(lines: &mut Lines<'_>, shared: &Shared) {
     lines.put("connected_clients", shared.clients.count());
-    lines.put("maxclients", shared.clients_max.load(Ordering::Relaxed));
+    lines.put("maxclients", shared.tunables.clients_max.load(Ordering::Relaxed));
     lines.put("blocked_clients", 0);
 }
 
