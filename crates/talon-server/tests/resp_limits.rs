@@ -57,9 +57,7 @@ async fn a_stranger_that_reads_nothing_is_not_read_ahead_for_ever() {
     let mut client = door.client().await;
     // Each answer is longer than its question.
     let questions = b"AUTH x\r\n".repeat(16 * 1024);
-    let flood = async {
-        while client.stream.write_all(&questions).await.is_ok() {}
-    };
+    let flood = async { while client.stream.write_all(&questions).await.is_ok() {} };
     assert!(tokio::time::timeout(Duration::from_secs(3), flood).await.is_err(), "it was read without end");
     let read = door.settings.metrics.bytes_in.load(std::sync::atomic::Ordering::Relaxed);
     // What was answered, which the system's buffers took, and a megabyte more.
@@ -73,7 +71,9 @@ async fn a_stranger_that_reads_nothing_is_not_read_ahead_for_ever() {
 async fn multi_gathers_so_many_commands() {
     let door = Door::open(1, RespSettings { queue_calls_max: 3, ..RespSettings::default() }).await;
     let mut client = door.client().await;
-    for (last, answer) in [(3, "[PONG, PONG, PONG]"), (4, "!EXECABORT Transaction discarded because of previous errors.")] {
+    for (last, answer) in
+        [(3, "[PONG, PONG, PONG]"), (4, "!EXECABORT Transaction discarded because of previous errors.")]
+    {
         assert_eq!(client.say("MULTI").await, "OK");
         for place in 1..=last {
             let said = client.say("PING").await;

@@ -71,7 +71,12 @@ pub fn run(command: &ServerCommand, matches: &ArgMatches) -> Result<ExitCode, Se
         .build()
         .map_err(|error| ServerError::System("threads".into(), error))?;
     let raft = RaftThread::start()?;
-    let outcome = runtime.block_on(wiring::run(resolved, Live { settings: live, clients_most }, command.accept_clock_jump, &raft.handle));
+    let outcome = runtime.block_on(wiring::run(
+        resolved,
+        Live { settings: live, clients_most },
+        command.accept_clock_jump,
+        &raft.handle,
+    ));
     runtime.shutdown_timeout(END_TIMEOUT);
     raft.end();
     if let Err(error) = &outcome {

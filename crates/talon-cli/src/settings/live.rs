@@ -51,6 +51,10 @@ impl Parameters for LiveSettings {
         self.all.clone()
     }
 
+    fn file(&self) -> PathBuf {
+        self.file.clone().unwrap_or_default()
+    }
+
     fn log_level(&self) -> String {
         self.log_level.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -18,7 +18,8 @@ const TEMPORARY: &str = "rewrite";
 /// # Errors
 /// If it cannot be read or written, or is no TOML any more; it is as it was then.
 pub fn rewrite(path: &Path, changed: &[(&'static str, Changed)]) -> Result<(), SettingsError> {
-    let failed = |what: &str, error: &dyn std::fmt::Display| SettingsError(format!("{}: {what}: {error}", path.display()));
+    let failed =
+        |what: &str, error: &dyn std::fmt::Display| SettingsError(format!("{}: {what}: {error}", path.display()));
     // A link stays one.
     let path = &fs::canonicalize(path).map_err(|error| failed("cannot be found", &error))?;
     let text = fs::read_to_string(path).map_err(|error| failed("cannot be read", &error))?;
@@ -83,8 +84,11 @@ mod tests {
         let before = "# A node.\nnode_id = 3\nmaxclients = 50 # enough\nrequirepass = \"sesame\"\n\n[[peers]]\nid = 3\nhost = \"a\"\nresp_port = 6380\n";
         fs::write(&path, before).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        let changes =
-            [("maxclients", Changed::Number(60)), ("timeout_s", Changed::Number(9)), ("log_level", Changed::Text("warn".into()))];
+        let changes = [
+            ("maxclients", Changed::Number(60)),
+            ("timeout_s", Changed::Number(9)),
+            ("log_level", Changed::Text("warn".into())),
+        ];
         rewrite(&path, &changes).unwrap();
         let after = fs::read_to_string(&path).unwrap();
         let expected = before

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
@@ -20,6 +20,8 @@ pub(crate) struct Client {
     since: Instant,
     /// Milliseconds from `since` to the last request.
     active_ms: AtomicU64,
+    /// It waits for something, as in WAIT.
+    pub blocked: AtomicBool,
     /// What its connection is told.
     pub notices: Notices,
     /// What it is to send that was not asked for.
@@ -133,6 +135,7 @@ impl Clients {
             local,
             since: Instant::now(),
             active_ms: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
             notices: Notices::default(),
             outbox: Outbox::default(),
             profile: Mutex::new(Profile { gathered: -1, ..Profile::default() }),
@@ -147,6 +150,11 @@ impl Clients {
 
     pub fn count(&self) -> usize {
         self.lock().len()
+    }
+
+    /// How many wait for something.
+    pub fn blocked_count(&self) -> usize {
+        self.lock().values().filter(|client| client.blocked.load(Ordering::Relaxed)).count()
     }
 
     /// Tells every connection.

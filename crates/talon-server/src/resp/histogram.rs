@@ -101,7 +101,9 @@ mod tests {
 
     #[test]
     fn a_duration_is_in_the_step_that_ends_behind_it() {
-        for ns in [0, 1, 1024, 1025, 1088, 1089, 2048, 2049, 5_000, 1_000_000, 123_456_789, 1 << 40, (1 << 41) - 1, 1 << 41] {
+        for ns in
+            [0, 1, 1024, 1025, 1088, 1089, 2048, 2049, 5_000, 1_000_000, 123_456_789, 1 << 40, (1 << 41) - 1, 1 << 41]
+        {
             let place = place(Duration::from_nanos(ns));
             assert!(place < BUCKETS && ns <= end_ns(place), "{ns}");
             assert!(place == 0 || ns > end_ns(place - 1), "{ns}");

@@ -48,11 +48,14 @@ pub async fn serve<L: Listener, D: Database + Administer>(
     let mut refusals = JoinSet::new();
     let watcher = watch_leadership(database.clone(), &shared);
     tokio::pin!(watcher);
+    let sampler = shared.rates.watch(&shared.metrics);
+    tokio::pin!(sampler);
     loop {
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             () = &mut watcher => continue,
+            () = &mut sampler => continue,
             Some(_) = tasks.join_next() => continue,
             Some(_) = refusals.join_next() => continue,
             accepted = listener.accept() => accepted,

@@ -1,11 +1,15 @@
 //! What `CONFIG` shows and changes of the node behind the front door, which knows nothing of where settings come from.
 
 use std::fmt;
+use std::path::PathBuf;
 
 /// The settings of a node, under their own names.
 pub trait Parameters: fmt::Debug + Send + Sync {
     /// Every setting with its value as text. Secrets are masked.
     fn all(&self) -> Vec<(String, String)>;
+
+    /// The file the node was started with; empty = none.
+    fn file(&self) -> PathBuf;
 
     /// Which log lines are written.
     fn log_level(&self) -> String;
@@ -54,6 +58,10 @@ pub(crate) struct NoParameters;
 impl Parameters for NoParameters {
     fn all(&self) -> Vec<(String, String)> {
         Vec::new()
+    }
+
+    fn file(&self) -> PathBuf {
+        PathBuf::new()
     }
 
     fn log_level(&self) -> String {

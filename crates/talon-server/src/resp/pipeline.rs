@@ -11,7 +11,7 @@ use super::commands::info::{self, Sections};
 use super::deferred::Deferred;
 use super::denied;
 use super::metrics::Tally;
-use super::session::Shared;
+use super::session::{KeyCounts, Shared};
 use super::table::Entry;
 
 /// What is done with the database's reply before the client gets it.
@@ -214,8 +214,10 @@ impl After {
             After::Plain => reply,
             After::Scan => shared.cursors.to_client(reply),
             After::Info(sections) => {
-                if let Reply::Integer(count) = reply {
-                    shared.keep_key_count(count.unsigned_abs());
+                if let Reply::Array(counts) = reply
+                    && let [Reply::Integer(keys), Reply::Integer(ending), Reply::Integer(left_ms)] = counts[..]
+                {
+                    shared.keep_key_counts(KeyCounts { keys, ending, left_ms });
                 }
                 info::render(&sections, shared, &status())
             }

@@ -17,14 +17,17 @@ use super::cross_protocol::Alarm;
 use super::cursors::Cursors;
 use super::deferred::{Deferred, Wait};
 use super::denied;
+use super::latency::LatencyEvents;
 use super::metrics::Metrics;
 use super::pipeline::{After, Part, Pipeline};
 use super::pubsub::{Channels, Counts, Kind, NotTaken};
+use super::rates::Rates;
 use super::settings::RespSettings;
+use super::slowlog::SlowLog;
 use super::table::{self, Action, Entry, Row, ServerCommand};
 use super::tunables::Tunables;
 
-/// How old the number of keys in `INFO` may be when it was not asked for by name.
+/// How old the numbers of keys in `INFO` may be when it was not asked for by name.
 const KEY_COUNT_AGE_MAX: Duration = Duration::from_secs(10);
 
 const NOAUTH: Refusal = Refusal::new("NOAUTH Authentication required.");
@@ -44,9 +47,22 @@ pub(crate) struct Shared {
     /// Where the front door listens.
     pub port: u16,
     pub tunables: Tunables,
+    pub slowlog: SlowLog,
+    pub latency: LatencyEvents,
+    pub rates: Rates,
     /// What CONFIG SET has changed, by Talon's names.
     changed: Mutex<BTreeSet<&'static str>>,
-    key_count: Mutex<Option<(Instant, u64)>>,
+    key_counts: Mutex<Option<(Instant, KeyCounts)>>,
+}
+
+/// What `INFO` says of the keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyCounts {
+    pub keys: i64,
+    /// How many of them will end.
+    pub ending: i64,
+    /// How long those have left on average.
+    pub left_ms: i64,
 }
 
 impl Shared {
@@ -60,8 +76,11 @@ impl Shared {
             http_alarm: Alarm::new(),
             port,
             tunables: Tunables::new(&settings),
+            slowlog: SlowLog::default(),
+            latency: LatencyEvents::default(),
+            rates: Rates::default(),
             changed: Mutex::default(),
-            key_count: Mutex::new(None),
+            key_counts: Mutex::new(None),
             settings,
         }
     }
@@ -76,14 +95,14 @@ impl Shared {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The number of keys, if it was counted lately: counting may cost more than `INFO` should.
-    pub fn recent_key_count(&self) -> Option<u64> {
-        let counted = *self.key_count.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.filter(|(when, _)| when.elapsed() <= KEY_COUNT_AGE_MAX).map(|(_, count)| count)
+    /// What the keys are, if they were counted lately: counting may cost more than `INFO` should.
+    pub fn recent_key_counts(&self) -> Option<KeyCounts> {
+        let counted = *self.key_counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.filter(|(when, _)| when.elapsed() <= KEY_COUNT_AGE_MAX).map(|(_, counts)| counts)
     }
 
-    pub fn keep_key_count(&self, count: u64) {
-        *self.key_count.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), count));
+    pub fn keep_key_counts(&self, counts: KeyCounts) {
+        *self.key_counts.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), counts));
     }
 }
 
@@ -223,12 +242,12 @@ impl Session {
                 }
                 self.refuse(Some(entry), refusal, pipeline);
             }
-            Ok(row) => self.dispatch(entry, row, args, pipeline, shared, status),
+            Ok((entry, row)) => self.dispatch(entry, row, args, pipeline, shared, status),
         }
     }
 
     /// Whether the request may go on, as far as its name and number of arguments tell; and which row answers it.
-    fn gate(&mut self, entry: &'static Entry, args: &[Bytes]) -> Result<Row, Refusal> {
+    fn gate(&mut self, mut entry: &'static Entry, args: &[Bytes]) -> Result<(&'static Entry, Row), Refusal> {
         let words = args.len() + 1;
         entry.facts().check_arity(words)?;
         let row = match entry.row {
@@ -237,11 +256,11 @@ impl Session {
             {
                 Row::Server(bare)
             }
-            Row::Server(ServerCommand { action: Action::Container { rows, .. }, facts }) => {
+            Row::Server(ServerCommand { action: Action::Container { .. }, facts }) => {
                 let name = args.first().map_or(&b""[..], |name| name);
-                let row = table::subcommand(rows, name).ok_or_else(|| unknown_subcommand(facts, name))?;
-                row.facts.check_arity(words)?;
-                Row::Server(row)
+                entry = table::subcommand_entry(entry, name).ok_or_else(|| unknown_subcommand(facts, name))?;
+                entry.facts().check_arity(words)?;
+                entry.row
             }
             row => row,
         };
@@ -266,7 +285,7 @@ impl Session {
                 facts.name
             )));
         }
-        Ok(row)
+        Ok((entry, row))
     }
 
     fn refuse(&mut self, entry: Option<&'static Entry>, refusal: Refusal, pipeline: &mut Pipeline) {

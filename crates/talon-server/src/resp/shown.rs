@@ -42,7 +42,7 @@ fn redact(command: &str, args: &mut [Bytes]) {
                 args.iter_mut().skip(place + 1).take(2).for_each(hide);
             }
         }
-        "config" => {
+        "config" | "config|set" => {
             let is_secret = |name: &Bytes| {
                 let name = String::from_utf8_lossy(name).to_ascii_lowercase();
                 ["pass", "auth", "secret"].iter().any(|word| name.contains(word))

@@ -76,11 +76,13 @@ pub(crate) enum Row {
     Server(&'static ServerCommand),
 }
 
-/// A row with its place in the table.
+/// A row with its place in the table; those of subcommands are behind all others.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub index: usize,
     pub row: Row,
+    /// Where its subcommands begin among all of them.
+    first_subcommand: usize,
     /// SCAN: its cursor is translated.
     pub is_scan: bool,
 }
@@ -103,6 +105,7 @@ impl Entry {
 
 struct Table {
     entries: Vec<Entry>,
+    subcommands: Vec<Entry>,
     by_name: HashMap<&'static [u8], usize, BuildHasherDefault<NameHasher>>,
 }
 
@@ -135,22 +138,40 @@ impl Hasher for NameHasher {
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let data = talon_core::commands::all().filter(|command| command.kind != talon_core::Kind::Internal).map(Row::Data);
     let server = commands::families().flat_map(|family| family.iter()).map(Row::Server);
-    let entries: Vec<Entry> = data
+    let mut entries: Vec<Entry> = data
         .chain(server)
         .enumerate()
         .map(|(index, row)| {
-            let mut entry = Entry { index, row, is_scan: false };
+            let mut entry = Entry { index, row, first_subcommand: 0, is_scan: false };
             entry.is_scan = entry.facts().name == "scan";
             entry
         })
         .collect();
+    let mut subcommands = Vec::new();
+    let count = entries.len();
+    for entry in &mut entries {
+        entry.first_subcommand = subcommands.len();
+        for row in entry.subcommands() {
+            let index = count + subcommands.len();
+            subcommands.push(Entry { index, row: Row::Server(row), first_subcommand: 0, is_scan: false });
+        }
+    }
     let by_name = entries.iter().map(|entry| (entry.facts().name.as_bytes(), entry.index)).collect();
-    Table { entries, by_name }
+    Table { entries, subcommands, by_name }
 });
 
 /// Every row.
 pub(crate) fn entries() -> &'static [Entry] {
     &TABLE.entries
+}
+
+/// Every row and every subcommand's, by their places.
+pub(crate) fn counted() -> impl ExactSizeIterator<Item = &'static Entry> {
+    let table = &*TABLE;
+    (0..table.entries.len() + table.subcommands.len()).map(|index| {
+        let behind = index.saturating_sub(table.entries.len());
+        table.entries.get(index).unwrap_or_else(|| &table.subcommands[behind])
+    })
 }
 
 /// The row of a command, by its name in any case.
@@ -165,6 +186,13 @@ pub(crate) fn lookup(name: &[u8]) -> Option<&'static Entry> {
 /// The row of a subcommand, by its name in any case.
 pub(crate) fn subcommand(rows: &'static [ServerCommand], name: &[u8]) -> Option<&'static ServerCommand> {
     rows.iter().find(|row| own_name(row.facts.name).as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// The same with its place in the table.
+pub(crate) fn subcommand_entry(entry: &Entry, name: &[u8]) -> Option<&'static Entry> {
+    let fits = |row: &ServerCommand| own_name(row.facts.name).as_bytes().eq_ignore_ascii_case(name);
+    let place = entry.subcommands().iter().position(fits)?;
+    TABLE.subcommands.get(entry.first_subcommand + place)
 }
 
 /// `id` of `client|id`.
@@ -194,6 +222,18 @@ mod tests {
         }
         assert!(lookup(b"nosuch").is_none());
         assert!(lookup(&[b'a'; 1000]).is_none());
+    }
+
+    #[test]
+    fn subcommands_have_places_of_their_own() {
+        assert!(counted().enumerate().all(|(place, entry)| entry.index == place));
+        for entry in entries() {
+            for row in entry.subcommands() {
+                let found = subcommand_entry(entry, own_name(row.facts.name).to_ascii_uppercase().as_bytes());
+                assert_eq!(found.map(|found| found.facts().name), Some(row.facts.name));
+            }
+            assert!(subcommand_entry(entry, b"nosuch").is_none());
+        }
     }
 
     #[test]

@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn nothing_is_slow_without_a_threshold_or_without_room() {
         let slow_from = |slowlog_slower_than_us, slowlog_entries_max| {
-            Tunables::new(&RespSettings { slowlog_slower_than_us, slowlog_entries_max, ..RespSettings::default() }).slow_from()
+            Tunables::new(&RespSettings { slowlog_slower_than_us, slowlog_entries_max, ..RespSettings::default() })
+                .slow_from()
         };
         assert_eq!(slow_from(-1, 128), None);
         assert_eq!(slow_from(0, 128), Some(Duration::ZERO));

@@ -3,6 +3,7 @@
 mod countprefix;
 mod delprefix;
 mod diskusage;
+mod keyspace;
 mod keysprefix;
 mod mark;
 mod position;
@@ -13,6 +14,7 @@ mod scanprefix;
 pub use countprefix::COUNTPREFIX;
 pub use delprefix::DELPREFIX;
 pub use diskusage::DISKUSAGE;
+pub use keyspace::KEYSPACE;
 pub use keysprefix::KEYSPREFIX;
 pub use mark::MARK;
 pub use position::POSITION;
@@ -24,4 +26,4 @@ use crate::command::Command;
 
 /// The rows of this family.
 pub static ROWS: &[&Command] =
-    &[&DELPREFIX, &COUNTPREFIX, &KEYSPREFIX, &SCANPREFIX, &DISKUSAGE, &POSITION, &PURGE, &MARK, &RANGE];
+    &[&DELPREFIX, &COUNTPREFIX, &KEYSPREFIX, &SCANPREFIX, &DISKUSAGE, &POSITION, &PURGE, &MARK, &RANGE, &KEYSPACE];

@@ -162,7 +162,13 @@ fn yes_or_no(yes: bool) -> String {
 }
 
 fn node_setting(shared: &Shared, name: &str) -> String {
-    shared.settings.parameters.all().into_iter().find(|(known, _)| known == name).map_or(String::new(), |(_, value)| value)
+    shared
+        .settings
+        .parameters
+        .all()
+        .into_iter()
+        .find(|(known, _)| known == name)
+        .map_or(String::new(), |(_, value)| value)
 }
 
 /// Everything, by name.

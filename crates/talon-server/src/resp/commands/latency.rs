@@ -22,9 +22,10 @@ pub(super) static ROWS: &[ServerCommand] = &[ServerCommand {
 static SUBCOMMANDS: &[ServerCommand] = &[
     now(facts("latency|latest", 2, ADMIN, Group::Server, "2.8.13", "Answers the latest long batches."), latest),
     now(facts("latency|history", 3, ADMIN, Group::Server, "2.8.13", "Answers the samples of an event."), history),
-    now(facts("latency|reset", -2, ADMIN, Group::Server, "2.8.13", "Forgets the samples of events."), |context, args| {
-        Ok(Reply::Integer(context.shared.latency.reset(&args[1..]) as i64))
-    }),
+    now(
+        facts("latency|reset", -2, ADMIN, Group::Server, "2.8.13", "Forgets the samples of events."),
+        |context, args| Ok(Reply::Integer(context.shared.latency.reset(&args[1..]) as i64)),
+    ),
     now(facts("latency|doctor", 2, ADMIN, Group::Server, "2.8.13", "Tells in words what was long."), doctor),
     now(
         facts(
@@ -86,7 +87,9 @@ fn doctor(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
             series.max_ms
         );
     }
-    out.push_str("SLOWLOG GET shows which commands they were; on a leader a write also waits for the disks of a majority.\n");
+    out.push_str(
+        "SLOWLOG GET shows which commands they were; on a leader a write also waits for the disks of a majority.\n",
+    );
     Ok(text(out))
 }
 
@@ -99,7 +102,8 @@ fn histogram(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal
                 wanted.eq_ignore_ascii_case(name.as_bytes()) || wanted.eq_ignore_ascii_case(container.as_bytes())
             })
     };
-    let histograms = context.shared.metrics.latencies().filter(|(name, histogram)| is_wanted(name) && histogram.count() > 0);
+    let histograms =
+        context.shared.metrics.latencies().filter(|(name, histogram)| is_wanted(name) && histogram.count() > 0);
     Ok(Reply::Map(histograms.map(|(name, histogram)| (Reply::bulk(name), described(histogram))).collect()))
 }
 

@@ -6,9 +6,11 @@ mod command;
 mod config;
 mod connection;
 pub(crate) mod info;
+mod latency;
 mod pubsub;
 mod sentinel;
 mod server;
+mod slowlog;
 mod transactions;
 
 use bytes::Bytes;
@@ -25,6 +27,8 @@ pub(crate) fn families() -> impl Iterator<Item = &'static [ServerCommand]> {
         transactions::ROWS,
         server::ROWS,
         config::ROWS,
+        slowlog::ROWS,
+        latency::ROWS,
         command::ROWS,
         cluster::ROWS,
         sentinel::ROWS,

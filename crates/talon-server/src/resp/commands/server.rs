@@ -1,8 +1,5 @@
 //! `INFO`, `ROLE` and `TIME`.
 
-// tidy: allow SystemTime: TIME answers this machine's own clock, and nothing is decided by it
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use bytes::Bytes;
 use talon_core::{Flag, Group, Refusal, Reply};
 
@@ -10,6 +7,7 @@ use super::text;
 use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, now};
 use crate::resp::topology;
+use crate::resp::wall_clock::unix_time;
 
 const OPEN: &[Flag] = &[Flag::Loading, Flag::Stale, Flag::Fast];
 
@@ -67,7 +65,6 @@ fn role(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
 }
 
 fn time(_: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
-    // tidy: allow SystemTime: as TIME is documented
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = unix_time();
     Ok(Reply::Array(vec![text(since.as_secs().to_string()), text(since.subsec_micros().to_string())]))
 }

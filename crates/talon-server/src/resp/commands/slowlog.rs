@@ -20,9 +20,10 @@ pub(super) static ROWS: &[ServerCommand] = &[ServerCommand {
 
 static SUBCOMMANDS: &[ServerCommand] = &[
     now(facts("slowlog|get", -2, ADMIN, Group::Server, "2.2.12", "Answers the newest entries of the slow log."), get),
-    now(facts("slowlog|len", 2, ADMIN, Group::Server, "2.2.12", "Answers how many entries the slow log has."), |context, _| {
-        Ok(Reply::Integer(context.shared.slowlog.len() as i64))
-    }),
+    now(
+        facts("slowlog|len", 2, ADMIN, Group::Server, "2.2.12", "Answers how many entries the slow log has."),
+        |context, _| Ok(Reply::Integer(context.shared.slowlog.len() as i64)),
+    ),
     now(facts("slowlog|reset", 2, ADMIN, Group::Server, "2.2.12", "Empties the slow log."), |context, _| {
         context.shared.slowlog.clear();
         Ok(Reply::Ok)
@@ -44,7 +45,9 @@ fn get(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
             }
         }
         _ => {
-            return Err(Refusal::new("ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP."));
+            return Err(Refusal::new(
+                "ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP.",
+            ));
         }
     };
     Ok(context.shared.slowlog.newest(count))
