@@ -136,7 +136,7 @@ impl Hasher for NameHasher {
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let data = talon_core::commands::all().filter(|command| command.kind != talon_core::Kind::Internal).map(Row::Data);
+    let data = talon_core::commands::all().filter(|command| !command.is_internal()).map(Row::Data);
     let server = commands::families().flat_map(|family| family.iter()).map(Row::Server);
     let mut entries: Vec<Entry> = data
         .chain(server)

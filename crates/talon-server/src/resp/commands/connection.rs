@@ -76,7 +76,8 @@ pub(super) static ROWS: &[ServerCommand] = &[
     ),
 ];
 
-const OPEN: &[Flag] = &[Flag::Noscript, Flag::Loading, Flag::Stale, Flag::Fast, Flag::NoAuth];
+const OPEN: &[Flag] =
+    &[Flag::Noscript, Flag::Loading, Flag::Stale, Flag::Fast, Flag::NoAuth, Flag::AllowBusy];
 const WRONGPASS: Refusal = Refusal::new("WRONGPASS invalid username-password pair or user is disabled.");
 const DEFAULT_USER: &[u8] = b"default";
 
