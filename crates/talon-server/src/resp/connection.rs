@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use talon_core::{Administer, Call, Consistency, Database, Denied, Outcome, Reply};
+use talon_core::{Administer, Call, Consistency, Database, Denied, Flag, Outcome, Refusal, Reply};
 use talon_resp::{ProtocolError, RequestDecoder, encode, encode_error_line};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
@@ -19,8 +19,10 @@ use super::clients::Client;
 use super::cross_protocol;
 use super::deferred::{Deferred, Settled};
 use super::denied::is_sent_again;
+use super::latency::Event;
 use super::metrics::add;
 use super::notices::Notice;
+use super::outbox::Message;
 use super::pipeline::Pipeline;
 use super::session::{Session, Shared};
 use super::topology;
@@ -46,6 +48,8 @@ const REFUSED_MAX: Duration = Duration::from_millis(100);
 const LINGER_MAX: Duration = Duration::from_secs(1);
 /// How much a refused client may still send.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+const UNBLOCKED: Refusal = Refusal::new("UNBLOCKED client unblocked via CLIENT UNBLOCK");
 
 /// Why a connection ends.
 enum End {
@@ -118,6 +122,8 @@ pub(crate) struct Connection<D, S> {
     ended: bool,
     idle_timer: IdleTimer,
     broken: Option<ProtocolError>,
+    /// When the batch began.
+    begun: Instant,
     /// The client speaks HTTP: it gets no answer any more.
     aborted: bool,
 }
@@ -143,6 +149,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             ended: false,
             idle_timer: IdleTimer::default(),
             broken: None,
+            begun: Instant::now(),
             aborted: false,
         }
     }
@@ -205,12 +212,17 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
     /// Whether this node lost leadership and the client has to find the new leader. Clients that read from replicas stay, and those that
     /// listen: they are told of it.
     fn is_demoted(&mut self) -> bool {
-        let stays = self.session.readonly || self.session.subscriptions.sum() > 0;
+        let stays = self.session.readonly || self.only_listens();
         let leaves = self.client.notices.take(Notice::Demotion) && !stays;
         if leaves {
             add(&self.shared.metrics.connections_demoted, 1);
         }
         leaves
+    }
+
+    /// Whether it is sent what it has not asked for, and so may be silent itself.
+    fn only_listens(&self) -> bool {
+        self.session.subscriptions.sum() > 0 || self.client.is_monitor.load(Ordering::Relaxed)
     }
 
     /// Takes complete requests out of the read buffer, up to the bounds of a batch; `false` = there are none.
@@ -230,7 +242,12 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
                     self.shared.http_alarm.raise(self.client.address);
                     self.aborted = true;
                 }
-                Ok(Some(words)) => self.session.take(words, &mut self.pipeline, &self.shared, &status),
+                Ok(Some(words)) => {
+                    if self.pipeline.is_empty() {
+                        self.begun = Instant::now();
+                    }
+                    self.session.take(words, &mut self.pipeline, &self.shared, &status);
+                }
                 Ok(None) => break,
                 Err(error) => self.broken = Some(error),
             }
@@ -239,14 +256,20 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
     }
 
     async fn carry_out(&mut self) -> Result<(), End> {
+        if self.shared.pause.holds(self.pipeline.writes()) {
+            self.wait_for_the_end_of_the_pause().await?;
+        }
+        let mut begun = self.begun;
         if self.pipeline.len() > 0 {
-            let begun = Instant::now();
             let calls = self.pipeline.take_calls();
             let outcomes = self.execute(calls).await;
             self.answer(outcomes, begun).await?;
+            begun = Instant::now();
         }
         let Some(deferred) = self.pipeline.take_deferred() else { return Ok(()) };
-        let begun = Instant::now();
+        if let Deferred::Pause(held, time) = deferred {
+            self.shared.pause.begin(held, time);
+        }
         let outcome = match self.settle(deferred).await? {
             Settled::Outcome(outcome) => outcome,
             Settled::Watching(watch) => {
@@ -260,11 +283,13 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
     /// Answers everything in the pipeline, with these outcomes of its calls.
     async fn answer(&mut self, outcomes: Vec<Outcome>, begun: Instant) -> Result<(), End> {
         let ended = Instant::now();
-        let share = (ended - begun) / u32::try_from(self.pipeline.len()).unwrap_or(u32::MAX).max(1);
+        let took = ended - begun;
+        self.judge(took);
         self.has_met_leader();
         let database = &self.database;
-        let whole = self.pipeline.encode(outcomes, share, &self.shared, &|| database.status(), &mut self.output);
+        let whole = self.pipeline.encode(outcomes, took, &self.shared, &|| database.status(), &mut self.output);
         self.session.query_bytes = self.input.len();
+        self.session.buffer_bytes = self.input.capacity() + self.output.capacity();
         self.session.describe(ended);
         let settings = &self.shared.settings;
         if self.output.len() > self.shared.tunables.output_bytes_max() {
@@ -284,9 +309,46 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         if whole { Ok(()) } else { Err(End::Done) }
     }
 
+    /// Writes down a batch that was slow.
+    fn judge(&mut self, took: Duration) {
+        let Some(culprit) = self.pipeline.culprit.take() else { return };
+        let tunables = &self.shared.tunables;
+        if tunables.slow_from().is_some_and(|slow| took >= slow) {
+            let entries_max = tunables.slowlog_entries_max.load(Ordering::Relaxed);
+            self.shared.slowlog.add(&culprit, took, &self.client, entries_max);
+        }
+        if tunables.latency_from().is_some_and(|long| took >= long) {
+            let fast = culprit.entry.facts().flags.contains(&Flag::Fast);
+            self.shared.latency.add(if fast { Event::FastCommand } else { Event::Command }, took);
+        }
+    }
+
+    /// Waits as CLIENT PAUSE wants it. Neither the end of the server nor of this client is held up by it.
+    async fn wait_for_the_end_of_the_pause(&mut self) -> Result<(), End> {
+        let (client, shared) = (&self.client, &self.shared);
+        let over = shared.pause.over(self.pipeline.writes());
+        tokio::pin!(over);
+        poll_fn(|context| {
+            if over.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            let ends = client.notices.poll_any(context) && client.notices.is_ending();
+            if ends { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        // It was not slow, it was made to wait.
+        self.begun = Instant::now();
+        if self.client.notices.has(Notice::Kill) { Err(End::Done) } else { Ok(()) }
+    }
+
     /// Carries out what comes behind a batch. Meanwhile it goes on reading, to see whether the client is still there.
     async fn settle(&mut self, deferred: Deferred) -> Result<Settled, End> {
         let is_mere_wait = deferred.is_mere_wait();
+        if is_mere_wait {
+            // What is waited for on purpose is not slow.
+            self.pipeline.culprit.take();
+            self.client.begin_waiting();
+        }
         let work = deferred.carry_out(self.database.clone(), self.client.clone());
         tokio::pin!(work);
         loop {
@@ -307,7 +369,10 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
                 Poll::Pending
             });
             match meanwhile.await? {
-                Meanwhile::Settled(settled) => return Ok(settled),
+                Meanwhile::Settled(settled) => {
+                    let unblocked = is_mere_wait && self.client.end_waiting();
+                    return Ok(if unblocked { Ok(Reply::Error(UNBLOCKED)).into() } else { settled });
+                }
                 Meanwhile::Read(0) if is_mere_wait => return Err(End::Done),
                 Meanwhile::Read(count) => self.has_read(count),
             }
@@ -322,7 +387,10 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
                 return Ok(());
             }
             for message in &messages {
-                encode(message, self.session.protocol, &mut self.output);
+                match message {
+                    Message::Reply(reply) => encode(reply, self.session.protocol, &mut self.output),
+                    Message::Line(line) => self.output.extend_from_slice(line),
+                }
             }
             self.flush().await?;
         }
@@ -370,7 +438,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             self.input.reserve(READ_BYTES);
         }
         let idle_s = self.shared.tunables.idle_timeout_s.load(Ordering::Relaxed);
-        let idle_deadline = (idle_s > 0).then(|| Instant::now() + Duration::from_secs(idle_s));
+        let idle_deadline = (idle_s > 0 && !self.only_listens()).then(|| Instant::now() + Duration::from_secs(idle_s));
         let Connection { stream, input, client, idle_timer, .. } = self;
         let read = poll_fn(|context| {
             if let Poll::Ready(read) = poll_read_buf(Pin::new(&mut *stream), context, input) {

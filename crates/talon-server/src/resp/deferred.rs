@@ -11,6 +11,7 @@ use talon_core::{Administer, Database, Outcome, Refusal, Reply, Request, Status,
 use tokio::time::{Instant, sleep_until};
 
 use super::clients::Client;
+use super::pause::Held;
 use super::pipeline::first_key;
 use super::session::Context;
 use super::topology;
@@ -28,6 +29,8 @@ pub(crate) enum Deferred {
     Wait(Wait),
     /// `WATCH`
     Watch(Vec<Bytes>),
+    /// `CLIENT PAUSE`
+    Pause(Held, Duration),
     /// `EXEC` behind `WATCH`
     Exec { requests: Vec<Request>, watches: Vec<Watch> },
 }
@@ -50,7 +53,7 @@ impl Deferred {
     /// The key that MOVED names the slot of.
     pub fn first_key(&self) -> Option<Bytes> {
         match self {
-            Deferred::Wait(_) => None,
+            Deferred::Wait(_) | Deferred::Pause(..) => None,
             Deferred::Watch(keys) => keys.first().cloned(),
             Deferred::Exec { requests, .. } => requests.iter().find_map(first_key),
         }
@@ -61,10 +64,20 @@ impl Deferred {
         matches!(self, Deferred::Wait(_))
     }
 
+    /// Whether it may change the data.
+    pub fn writes(&self) -> bool {
+        match self {
+            Deferred::Exec { requests, .. } => requests.iter().any(|request| request.command.is_write()),
+            _ => false,
+        }
+    }
+
     /// Carries it out.
     pub async fn carry_out<D: Database + Administer>(self, database: Arc<D>, client: Arc<Client>) -> Settled {
         match self {
             Deferred::Wait(wait) => Ok(wait.carry_out(&*database, &client).await).into(),
+            // The connection does it, for it knows the others.
+            Deferred::Pause(..) => Ok(Reply::Ok).into(),
             Deferred::Watch(keys) => match database.watch(keys).await {
                 Ok(watch) => Settled::Watching(watch),
                 Err(denied) => Err(denied).into(),
@@ -112,7 +125,7 @@ impl Wait {
                 return Reply::Error(Refusal::new("ERR WAIT cannot be used with replica instances."));
             }
             let holding = topology::followers_holding(&status, target);
-            if holding >= self.followers || Instant::now() >= deadline || client.notices.is_ending() {
+            if holding >= self.followers || Instant::now() >= deadline || client.may_stop_waiting() {
                 return Reply::Integer(holding as i64);
             }
             sleep_until((Instant::now() + WAIT_STEP).min(deadline)).await;

@@ -73,7 +73,8 @@ pub async fn serve<L: Listener, D: Database + Administer>(
             PROTECTED
         } else {
             let local = L::stream_addr(&stream).unwrap_or(address);
-            match shared.clients.enter(address, local, shared.tunables.clients_max()) {
+            let descriptor = L::stream_descriptor(&stream);
+            match shared.clients.enter(address, local, descriptor, shared.tunables.clients_max()) {
                 Some(client) => {
                     let connection = Connection::new(stream, database.clone(), shared.clone(), client.clone());
                     let shared = shared.clone();
@@ -111,6 +112,7 @@ struct Entered<'a> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
+        self.shared.monitors.leave(self.client.id);
         self.shared.channels.leave(self.client.id);
         self.shared.clients.leave(self.client.id);
     }

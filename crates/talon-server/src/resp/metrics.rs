@@ -119,11 +119,14 @@ impl Metrics {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Counts what was carried out, each call with this share of the time, and leaves the tally empty.
-    pub(crate) fn count_calls(&self, tally: &mut Tally, share: Duration) {
+    /// Counts what was carried out in a batch that took so long, each call with this share of the time, and leaves the tally empty.
+    pub(crate) fn count_calls(&self, tally: &mut Tally, share: Duration, took: Duration) {
         let mut all = 0;
         for Tallied { command, calls, failed } in tally.0.drain(..) {
             all += calls;
+            if let Some(latencies) = self.latencies.get(command) {
+                latencies.add(took, calls);
+            }
             if let Some(command) = self.commands.get(command) {
                 command.calls.fetch_add(calls, Ordering::Relaxed);
                 command.usec.fetch_add(calls * share.as_micros() as u64, Ordering::Relaxed);

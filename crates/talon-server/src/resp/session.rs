@@ -19,10 +19,13 @@ use super::deferred::{Deferred, Wait};
 use super::denied;
 use super::latency::LatencyEvents;
 use super::metrics::Metrics;
+use super::monitors::Monitors;
+use super::pause::Pause;
 use super::pipeline::{After, Part, Pipeline};
 use super::pubsub::{Channels, Counts, Kind, NotTaken};
 use super::rates::Rates;
 use super::settings::RespSettings;
+use super::shown::Shown;
 use super::slowlog::SlowLog;
 use super::table::{self, Action, Entry, Row, ServerCommand};
 use super::tunables::Tunables;
@@ -49,6 +52,8 @@ pub(crate) struct Shared {
     pub tunables: Tunables,
     pub slowlog: SlowLog,
     pub latency: LatencyEvents,
+    pub monitors: Monitors,
+    pub pause: Pause,
     pub rates: Rates,
     /// What CONFIG SET has changed, by Talon's names.
     changed: Mutex<BTreeSet<&'static str>>,
@@ -78,6 +83,8 @@ impl Shared {
             tunables: Tunables::new(&settings),
             slowlog: SlowLog::default(),
             latency: LatencyEvents::default(),
+            monitors: Monitors::default(),
+            pause: Pause::default(),
             rates: Rates::default(),
             changed: Mutex::default(),
             key_counts: Mutex::new(None),
@@ -147,6 +154,8 @@ pub(crate) struct Session {
     pub closing: bool,
     /// Bytes read and not yet carried out.
     pub query_bytes: usize,
+    /// The room of the read and the write buffer.
+    pub buffer_bytes: usize,
     /// After CLIENT REPLY OFF.
     pub mute: bool,
     /// This command is not answered (CLIENT REPLY SKIP itself).
@@ -171,6 +180,7 @@ impl Session {
             readonly: false,
             closing: false,
             query_bytes: 0,
+            buffer_bytes: 0,
             mute: false,
             mute_this: false,
             mute_next: false,
@@ -184,10 +194,13 @@ impl Session {
     /// As after connecting.
     pub fn reset(&mut self, shared: &Shared) {
         shared.channels.leave(self.client.id);
+        shared.monitors.leave(self.client.id);
+        self.client.is_monitor.store(false, std::sync::atomic::Ordering::Relaxed);
         *self = Session::new(self.client.clone(), &shared.settings);
         let mut profile = self.client.profile();
         profile.name.clear();
         profile.no_evict = false;
+        profile.no_touch = false;
     }
 
     /// What a request of this client may hold.
@@ -211,6 +224,8 @@ impl Session {
         profile.subscriptions = self.subscriptions;
         profile.watched = self.watched();
         profile.query_bytes = self.query_bytes;
+        profile.buffer_bytes = self.buffer_bytes;
+        profile.gathered_bytes = self.queue.as_ref().map_or(0, |queue| queue.bytes);
     }
 
     /// How many commands MULTI has gathered.
@@ -242,7 +257,38 @@ impl Session {
                 }
                 self.refuse(Some(entry), refusal, pipeline);
             }
-            Ok((entry, row)) => self.dispatch(entry, row, args, pipeline, shared, status),
+            Ok((entry, row)) => {
+                // EXEC comes behind what it carries out.
+                let is_exec = matches!(row, Row::Server(ServerCommand { action: Action::Exec, .. }));
+                if !is_exec && !self.gathers(row) {
+                    self.show(entry, &name, &args, pipeline, shared);
+                }
+                self.dispatch(entry, row, args, pipeline, shared, status);
+                if is_exec {
+                    self.show(entry, &name, &Args::new(), pipeline, shared);
+                }
+            }
+        }
+    }
+
+    /// Whether a request is kept for EXEC.
+    fn gathers(&self, row: Row) -> bool {
+        self.queue.is_some()
+            && match row {
+                Row::Server(command) => {
+                    !matches!(command.action, Action::Multi | Action::Exec | Action::Discard)
+                        && !acts_inside_multi(command.facts.name)
+                }
+                _ => true,
+            }
+    }
+
+    /// Shows a command that is carried out now to who may want to know.
+    fn show(&self, entry: &'static Entry, name: &[u8], args: &Args, pipeline: &mut Pipeline, shared: &Shared) {
+        pipeline.culprit.look(entry, name, args);
+        if shared.monitors.any() {
+            let shown = Shown::new(entry, name, args);
+            shared.monitors.show(&shown, &self.client, shared.settings.push_bytes_max, &shared.metrics);
         }
     }
 
@@ -424,6 +470,12 @@ impl Session {
         let mut requests = Vec::new();
         let mut parts = Vec::with_capacity(queue.commands.len());
         for Queued { entry, work } in queue.commands {
+            let name = entry.facts().name;
+            let args = match &work {
+                Work::Data(request) => &request.args,
+                Work::Server(_, args) => args,
+            };
+            self.show(entry, name.split('|').next().unwrap_or(name).as_bytes(), args, pipeline, shared);
             let part = match work {
                 Work::Data(mut request) => match prepare(entry, &mut request, shared) {
                     Ok(after) => {
@@ -452,6 +504,10 @@ impl Session {
                         Part::Ready(match parse(&mut context, &args) {
                             // Nothing is waited for inside a transaction, as in Redis.
                             Ok(Deferred::Wait(_)) => Wait::count_now(&status()),
+                            Ok(Deferred::Pause(held, time)) => {
+                                shared.pause.begin(held, time);
+                                Reply::Ok
+                            }
                             Ok(_) => Reply::Error(NOT_IN_MULTI),
                             Err(refusal) => Reply::Error(refusal),
                         })

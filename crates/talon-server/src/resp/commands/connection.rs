@@ -76,8 +76,7 @@ pub(super) static ROWS: &[ServerCommand] = &[
     ),
 ];
 
-const OPEN: &[Flag] =
-    &[Flag::Noscript, Flag::Loading, Flag::Stale, Flag::Fast, Flag::NoAuth, Flag::AllowBusy];
+const OPEN: &[Flag] = &[Flag::Noscript, Flag::Loading, Flag::Stale, Flag::Fast, Flag::NoAuth, Flag::AllowBusy];
 const WRONGPASS: Refusal = Refusal::new("WRONGPASS invalid username-password pair or user is disabled.");
 const DEFAULT_USER: &[u8] = b"default";
 

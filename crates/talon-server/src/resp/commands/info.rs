@@ -264,8 +264,9 @@ fn stats(lines: &mut Lines<'_>, shared: &Shared) {
     for name in ["evicted_keys", "evicted_clients", "total_forks", "latest_fork_usec"] {
         lines.put(name, 0);
     }
-    lines.put("pubsub_channels", 0);
-    lines.put("pubsub_patterns", 0);
+    let subscribed = shared.channels.totals();
+    lines.put("pubsub_channels", subscribed.channels);
+    lines.put("pubsub_patterns", subscribed.patterns);
 }
 
 fn replication(lines: &mut Lines<'_>, status: &Status) {

@@ -1,9 +1,12 @@
 //! `INFO`, `ROLE` and `TIME`.
 
+use std::sync::atomic::Ordering;
+
 use bytes::Bytes;
 use talon_core::{Flag, Group, Refusal, Reply};
 
 use super::text;
+use crate::resp::monitors::MONITORS_MAX;
 use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, now};
 use crate::resp::topology;
@@ -35,6 +38,17 @@ pub(super) static ROWS: &[ServerCommand] = &[
         ),
         role,
     ),
+    now(
+        facts(
+            "monitor",
+            1,
+            &[Flag::Admin, Flag::Noscript, Flag::Loading, Flag::Stale],
+            Group::Server,
+            "1.0.0",
+            "Sends this connection every command that is carried out, until it says RESET.",
+        ),
+        monitor,
+    ),
     now(facts("time", 1, OPEN, Group::Server, "2.6.0", "Answers this node's wall clock."), time),
 ];
 
@@ -62,6 +76,15 @@ fn role(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
         Reply::bulk(if topology::link_up(status) { "connected" } else { "connect" }),
         Reply::Integer(status.applied_index as i64),
     ]))
+}
+
+fn monitor(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+    let client = &context.session.client;
+    if !context.shared.monitors.enter(client) {
+        return Err(Refusal::from_string(format!("ERR too many monitors: at most {MONITORS_MAX}")));
+    }
+    client.is_monitor.store(true, Ordering::Relaxed);
+    Ok(Reply::Ok)
 }
 
 fn time(_: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
