@@ -7,7 +7,7 @@ use crate::resp::deferred::{Deferred, Wait};
 use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, now};
 
-const OPEN: &[Flag] = &[Flag::Noscript, Flag::Loading, Flag::Stale, Flag::Fast];
+const OPEN: &[Flag] = &[Flag::Noscript, Flag::Loading, Flag::Stale, Flag::Fast, Flag::AllowBusy];
 
 /// The rows of this family.
 pub(super) static ROWS: &[ServerCommand] = &[
@@ -19,7 +19,7 @@ pub(super) static ROWS: &[ServerCommand] = &[
         facts: facts(
             "exec",
             1,
-            &[Flag::Noscript, Flag::Loading, Flag::Stale],
+            &[Flag::Noscript, Flag::Loading, Flag::Stale, Flag::SkipSlowlog],
             Group::Transactions,
             "1.2.0",
             "Carries out what was gathered, as one atomic step.",
