@@ -87,7 +87,10 @@ async fn latency_is_counted_for_each_command() {
     assert!(histogram.contains("\"client|setname\", [\"calls\", (1)"), "{histogram}");
     assert!(!histogram.contains("\"get\""), "{histogram}");
     let stats = client.say("INFO latencystats commandstats").await;
-    assert!(stats.contains("latency_percentiles_usec_set:p50=") && stats.contains("cmdstat_client|setname:calls=1"), "{stats}");
+    assert!(
+        stats.contains("latency_percentiles_usec_set:p50=") && stats.contains("cmdstat_client|setname:calls=1"),
+        "{stats}"
+    );
     says(&mut client, "LATENCY LATEST", "[]").await;
     says(&mut client, "CONFIG RESETSTAT", "OK").await;
     says(&mut client, "LATENCY HISTOGRAM set", "[]").await;
@@ -226,11 +229,8 @@ async fn waiting_can_be_ended_by_others() {
     let (mut waiting, mut other) = (door.client().await, door.client().await);
     let Value::Integer(id) = waiting.ask("CLIENT ID").await else { panic!("a number") };
     says(&mut other, &format!("CLIENT UNBLOCK {id}"), "(0)").await;
-    for (how, reply) in [
-        ("", "(2)"),
-        (" TIMEOUT", "(2)"),
-        (" ERROR", "!UNBLOCKED client unblocked via CLIENT UNBLOCK"),
-    ] {
+    for (how, reply) in [("", "(2)"), (" TIMEOUT", "(2)"), (" ERROR", "!UNBLOCKED client unblocked via CLIENT UNBLOCK")]
+    {
         waiting.send(b"WAIT 9 0\r\n").await;
         let begun = Instant::now();
         while other.say(&format!("CLIENT UNBLOCK {id}{how}")).await != "(1)" {
@@ -290,17 +290,27 @@ async fn clients_are_listed_and_closed_by_what_they_are() {
 async fn several_settings_change_together_or_not_at_all() {
     let door = Door::open(1, RespSettings { clients_most: 5000, ..RespSettings::default() }).await;
     let mut client = door.client().await;
-    let failed = |name: &str, why: &str| format!("!ERR CONFIG SET failed (possibly related to argument '{name}') - {why}");
+    let failed =
+        |name: &str, why: &str| format!("!ERR CONFIG SET failed (possibly related to argument '{name}') - {why}");
     for (line, reply) in [
-        ("CONFIG SET timeout 5 slowlog-max-len x", failed("slowlog-max-len", "argument couldn't be parsed into an integer")),
+        (
+            "CONFIG SET timeout 5 slowlog-max-len x",
+            failed("slowlog-max-len", "argument couldn't be parsed into an integer"),
+        ),
         ("CONFIG SET timeout 5 timeout_s 6", failed("timeout_s", "duplicate parameter")),
         (
             "CONFIG SET timeout 5 maxclients 5001",
-            failed("maxclients", "The operating system is not able to handle the specified number of clients, try with 5000"),
+            failed(
+                "maxclients",
+                "The operating system is not able to handle the specified number of clients, try with 5000",
+            ),
         ),
         ("CONFIG SET timeout -1", failed("timeout", "argument must be between 0 and 2147483647 inclusive")),
         ("CONFIG SET timeout 5 dir", "!ERR syntax error".to_owned()),
-        ("CONFIG SET loglevel loud", failed("loglevel", "argument(s) must be one of the following: debug, verbose, notice, warning")),
+        (
+            "CONFIG SET loglevel loud",
+            failed("loglevel", "argument(s) must be one of the following: debug, verbose, notice, warning"),
+        ),
         ("CONFIG GET timeout*", "[\"timeout\", \"0\", \"timeout_s\", \"0\"]".to_owned()),
         ("CONFIG SET timeout 5 client-query-buffer-limit 2mb slowlog_slower_than_us -1", "OK".to_owned()),
         (
@@ -346,7 +356,9 @@ async fn info_says_what_is_true_of_the_keys() {
     let average: u64 = average.parse().expect("a number");
     assert!((190_000..=200_000).contains(&average), "{info}");
     let all = client.say("INFO everything").await;
-    for field in ["instantaneous_ops_per_sec:", "used_memory_peak:", "tracking_clients:0", "pubsub_channels:0", "executable:"] {
+    for field in
+        ["instantaneous_ops_per_sec:", "used_memory_peak:", "tracking_clients:0", "pubsub_channels:0", "executable:"]
+    {
         assert!(all.contains(field), "{field}");
     }
     assert!(!all.contains("keyspace_hits"), "what is not counted is not there");

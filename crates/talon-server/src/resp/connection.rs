@@ -239,7 +239,13 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         {
             match self.decoder.next(&mut self.input, &self.session.limits(settings)) {
                 Ok(Some(words)) if cross_protocol::is_http(&words.name) => {
-                    self.shared.http_alarm.raise(self.client.address);
+                    if self.shared.http_alarm.raise().is_some() {
+                        tracing::warn!(
+                            address = %self.client.address,
+                            "possible security attack: somebody sends POST or Host: to the port for Redis clients. This is likely \
+                             an attempt at cross-protocol scripting. Connection aborted."
+                        );
+                    }
                     self.aborted = true;
                 }
                 Ok(Some(words)) => {

@@ -11,6 +11,7 @@
 //!
 //! When a node stops leading, its ordinary connections are answered and closed, and those in READONLY mode stay.
 
+mod alarm;
 mod clients;
 mod commands;
 mod connection;

@@ -12,8 +12,9 @@ use talon_core::{Facts, Flag, Refusal, Reply, Request, Status, Watch};
 use talon_resp::{Limits, Protocol, Words};
 use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::clients::{Client, Clients};
-use super::cross_protocol::Alarm;
+use super::cross_protocol;
 use super::cursors::Cursors;
 use super::deferred::{Deferred, Wait};
 use super::denied;
@@ -33,6 +34,9 @@ use super::tunables::Tunables;
 /// How old the numbers of keys in `INFO` may be when it was not asked for by name.
 const KEY_COUNT_AGE_MAX: Duration = Duration::from_secs(10);
 
+/// How often the log is told of wrong passwords at most.
+const PASSWORD_TOLD_EVERY: Duration = Duration::from_secs(1);
+
 const NOAUTH: Refusal = Refusal::new("NOAUTH Authentication required.");
 const NOT_IN_MULTI: Refusal = Refusal::new("ERR Command not allowed inside a transaction");
 const EXEC_ABORTED: Refusal = Refusal::new("EXECABORT Transaction discarded because of previous errors.");
@@ -47,6 +51,7 @@ pub(crate) struct Shared {
     pub channels: Channels,
     pub started: Instant,
     pub http_alarm: Alarm,
+    pub password_alarm: Alarm,
     /// Where the front door listens.
     pub port: u16,
     pub tunables: Tunables,
@@ -78,7 +83,8 @@ impl Shared {
             cursors: Cursors::new(),
             channels: Channels::default(),
             started: Instant::now(),
-            http_alarm: Alarm::new(),
+            http_alarm: Alarm::new(cross_protocol::TOLD_EVERY),
+            password_alarm: Alarm::new(PASSWORD_TOLD_EVERY),
             port,
             tunables: Tunables::new(&settings),
             slowlog: SlowLog::default(),

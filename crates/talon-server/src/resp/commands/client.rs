@@ -141,7 +141,7 @@ fn set_info(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal>
         option if option.eq_ignore_ascii_case(b"lib-ver") => {
             profile.library_version = value.ok_or_else(|| refusal("lib-ver"))?;
         }
-        option => return Err(Refusal::from_string(format!("ERR Unrecognized option '{}'", harmless(option)))),
+        option => return Err(Refusal::from_string(format!("ERR Unrecognized option '{}'", lossy(option)))),
     }
     Ok(Reply::Ok)
 }
@@ -196,7 +196,7 @@ impl ClientType {
             b"normal" => Ok(ClientType::Normal),
             b"pubsub" => Ok(ClientType::Pubsub),
             b"master" | b"replica" | b"slave" => Ok(ClientType::Node),
-            _ => Err(Refusal::from_string(format!("ERR Unknown client type '{}'", harmless(kind)))),
+            _ => Err(Refusal::from_string(format!("ERR Unknown client type '{}'", lossy(kind)))),
         }
     }
 
@@ -208,11 +208,6 @@ impl ClientType {
             ClientType::Node => false,
         }
     }
-}
-
-/// An argument as it may stand in an error: one line.
-fn harmless(arg: &Bytes) -> String {
-    lossy(arg).replace(['\r', '\n'], " ")
 }
 
 fn pause(_: &mut Context<'_>, args: &[Bytes]) -> Result<Deferred, Refusal> {
@@ -296,7 +291,7 @@ fn kill(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
                 }
                 b"user" if &value[..] == b"default" => {}
                 b"user" => {
-                    return Err(Refusal::from_string(format!("ERR No such user '{}'", harmless(value))));
+                    return Err(Refusal::from_string(format!("ERR No such user '{}'", lossy(value))));
                 }
                 b"skipme" => match value.to_ascii_lowercase().as_slice() {
                     b"yes" => wanted.keep_own = true,

@@ -256,7 +256,7 @@ fn set(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
         } else {
             return Err(Refusal::from_string(format!(
                 "ERR Unknown option or number of arguments for CONFIG SET - '{}'",
-                given.replace(['\r', '\n'], " ")
+                given
             )));
         };
         if changes.iter().any(|earlier| earlier.name() == change.name()) {
@@ -325,7 +325,7 @@ fn log_level(shared: &Shared, name: &str, value: &str) -> Result<String, String>
     } else {
         value.to_owned()
     };
-    shared.settings.parameters.check_log_level(&level).map(|()| level).map_err(|why| why.replace(['\r', '\n'], " "))
+    shared.settings.parameters.check_log_level(&level).map(|()| level)
 }
 
 fn rewrite(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
@@ -347,7 +347,7 @@ fn rewrite(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
         Err(RewriteError::NoFile) => Err(Refusal::new("ERR The server is running without a config file")),
         Err(RewriteError::Failed(why)) => {
             tracing::warn!(%why, "CONFIG REWRITE failed");
-            Err(Refusal::from_string(format!("ERR Rewriting config file: {}", why.replace(['\r', '\n'], " "))))
+            Err(Refusal::from_string(format!("ERR Rewriting config file: {}", why)))
         }
     }
 }
