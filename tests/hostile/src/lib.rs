@@ -8,15 +8,20 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use talon_tests_support::{Bytes, Client, Cluster, ClusterOptions, Value};
+use talon_tests_support::{Bytes, Client, Node, Value, wait_until};
+use tempfile::TempDir;
 
 /// How long another client may wait for its answer. The machine may be busy with other tests; harm would be minutes, or for ever.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long it may take to start.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// A node alone.
 #[derive(Debug)]
 pub struct Victim {
-    cluster: Cluster,
+    node: Node,
+    _folder: TempDir,
 }
 
 impl Victim {
@@ -33,9 +38,16 @@ impl Victim {
     /// # Panics
     /// If it does not come to serve.
     pub fn start_with(flags: &[(&str, &str)]) -> Victim {
-        let options = ClusterOptions::nodes(1).flag("--disk-reserve-bytes", "0");
-        let options = flags.iter().fold(options, |options, (flag, value)| options.flag(flag, value));
-        Victim { cluster: Cluster::start_with(&options) }
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let flags = flags.iter().chain(&[("--disk-reserve-bytes", "0")]);
+        let flags: Vec<String> = flags.flat_map(|(flag, value)| [(*flag).to_owned(), (*value).to_owned()]).collect();
+        let mut node = Node::new(1, folder.path(), &flags);
+        node.start().expect("a process can be started");
+        // Whatever it answers: it may want a password.
+        let serves =
+            wait_until(START_TIMEOUT, || node.connect().is_ok_and(|mut client| client.call(&["PING"]).is_ok()));
+        assert!(serves, "the node does not come to serve");
+        Victim { node, _folder: folder }
     }
 
     /// A new connection.
@@ -43,14 +55,14 @@ impl Victim {
     /// # Panics
     /// If nobody listens.
     pub fn connect(&self) -> Client {
-        let client = self.cluster.nodes[0].connect().expect("it listens");
+        let client = self.node.connect().expect("it listens");
         client.set_timeout(PATIENCE).expect("a time");
         client
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.cluster.nodes[0].address()
+        self.node.address()
     }
 
     /// Sends bytes on a connection of their own, and gives everything that is answered until the connection is closed.
@@ -82,7 +94,7 @@ impl Victim {
     /// # Panics
     /// If the process is gone.
     pub fn resident_bytes(&mut self) -> u64 {
-        let pid = self.cluster.nodes[0].process().expect("it runs").pid();
+        let pid = self.node.process().expect("it runs").pid();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its figures");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
@@ -93,12 +105,12 @@ impl Victim {
     /// # Panics
     /// If there are none.
     pub fn log(&self) -> String {
-        String::from_utf8_lossy(&std::fs::read(&self.cluster.nodes[0].log).expect("its log")).into_owned()
+        String::from_utf8_lossy(&std::fs::read(&self.node.log).expect("its log")).into_owned()
     }
 
     /// Whether its process runs.
     pub fn is_running(&mut self) -> bool {
-        self.cluster.nodes[0].is_running()
+        self.node.is_running()
     }
 }
 

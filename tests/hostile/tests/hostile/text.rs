@@ -56,10 +56,10 @@ fn a_list_of_clients_has_one_line_a_client() {
     let victim = Victim::start();
     let mut client = victim.connect();
     for words in [
-        &[b"CLIENT", b"SETNAME", FORGED.as_bytes()][..],
-        &[b"CLIENT", b"SETINFO", b"LIB-NAME", FORGED.as_bytes()],
-        &[b"CLIENT", b"SETINFO", b"LIB-VER", b"1 addr=FORGED"],
-        &[b"CLIENT", b"SETNAME", b"\0\xff"],
+        &[&b"CLIENT"[..], b"SETNAME", FORGED.as_bytes()][..],
+        &[&b"CLIENT"[..], b"SETINFO", b"LIB-NAME", FORGED.as_bytes()],
+        &[&b"CLIENT"[..], b"SETINFO", b"LIB-VER", b"1 addr=FORGED"],
+        &[&b"CLIENT"[..], b"SETNAME", b"\0\xff"],
     ] {
         assert!(one_answer(&mut client, words).starts_with("-ERR"), "{words:?}");
     }
