@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use crate::error::{Error, Verdict, judge};
 use crate::nodes::Nodes;
-use crate::options::{Options, ReadPreference};
+use crate::options::{Consistency, Options, ReadPreference};
 
 /// The largest answer that is taken. More than any node sends.
 const ANSWER_BYTES_MAX: usize = 512 << 20;
@@ -69,19 +69,33 @@ impl Client {
         }
     }
 
-    /// A client of the same nodes, over the connections that there are, with other wishes about reads.
+    /// A client of the same nodes, over the connections that there are, with other wishes about which node answers reads.
     pub fn with_read_preference(&self, read_preference: ReadPreference) -> Client {
-        let options = Options { read_preference, ..self.inner.options.clone() };
+        self.with_options(Options { read_preference, ..self.inner.options.clone() })
+    }
+
+    /// A client of the same nodes, over the connections that there are, with other wishes about how fresh reads are.
+    pub fn with_consistency(&self, consistency: Consistency) -> Client {
+        self.with_options(Options { consistency: Some(consistency), ..self.inner.options.clone() })
+    }
+
+    fn with_options(&self, options: Options) -> Client {
         Client { inner: Arc::new(Inner { nodes: self.inner.nodes.same(), options }) }
     }
 }
 
 impl Inner {
-    /// How a read is to be answered by the node that the preference chooses.
-    pub(crate) fn consistency(&self) -> i32 {
-        match self.options.read_preference {
-            ReadPreference::Leader => v1::Consistency::Linearizable.into(),
-            ReadPreference::Follower | ReadPreference::Any => v1::Consistency::Snapshot.into(),
+    /// How a read is to be answered by the node that the preference chooses, and the bound on its staleness, ms.
+    pub(crate) fn consistency(&self) -> (i32, u64) {
+        let consistency = self.options.consistency.unwrap_or(match self.options.read_preference {
+            ReadPreference::Leader => Consistency::Lease,
+            ReadPreference::Follower | ReadPreference::Any => Consistency::Snapshot,
+        });
+        match consistency {
+            Consistency::Linearizable => (v1::Consistency::Linearizable.into(), 0),
+            Consistency::Lease => (v1::Consistency::Lease.into(), 0),
+            Consistency::Bounded { ms } => (v1::Consistency::Bounded.into(), ms),
+            Consistency::Snapshot => (v1::Consistency::Snapshot.into(), 0),
         }
     }
 

@@ -51,7 +51,7 @@ mod snapshot;
 pub use client::Client;
 pub use error::Error;
 pub use methods::{KeyType, TimeLeft, Write};
-pub use options::{Options, ReadPreference};
+pub use options::{Consistency, Options, ReadPreference};
 pub use reply::Reply;
 pub use scan::{KeyScan, Pair, PairScan};
 pub use snapshot::Snapshot;

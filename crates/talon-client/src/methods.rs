@@ -238,7 +238,7 @@ impl Client {
         commands: impl IntoIterator<Item = impl IntoIterator<Item = impl AsRef<[u8]>>>,
     ) -> Result<Vec<Reply>, Error> {
         let commands = commands.into_iter().map(|command| v1::Command { words: words(command) }).collect();
-        let message = v1::ExecuteTransactionRequest { commands, consistency: 0 };
+        let message = v1::ExecuteTransactionRequest { commands, ..Default::default() };
         let replies = unary!(self, Write, execute_transaction, message)?.replies;
         replies.into_iter().map(|reply| Reply::read(Some(reply))).collect()
     }
@@ -247,7 +247,8 @@ impl Client {
 /// Reads. They are answered by the node that the [`crate::ReadPreference`] chooses, and sent again until the deadline.
 impl Client {
     fn read_options(&self) -> Option<v1::ReadOptions> {
-        Some(v1::ReadOptions { consistency: self.inner.consistency(), with_index: false })
+        let (consistency, max_staleness_ms) = self.inner.consistency();
+        Some(v1::ReadOptions { consistency, max_staleness_ms, with_index: false })
     }
 
     fn read_key(&self, key: impl AsRef<[u8]>) -> v1::ReadKeyRequest {

@@ -9,10 +9,29 @@ pub enum ReadPreference {
     /// The leader, linearizably: a read sees every write that was acknowledged before it began.
     #[default]
     Leader,
-    /// A node that does not lead, from its newest consistent view, which may be behind; any other if there is none.
+    /// A node that does not lead, from its newest consistent view (unless [`Options::consistency`] says otherwise), which may be
+    /// behind; any other if there is none.
     Follower,
-    /// Any node, in turn, from its newest consistent view, which may be behind.
+    /// Any node, in turn, from its newest consistent view (unless [`Options::consistency`] says otherwise), which may be behind.
     Any,
+}
+
+/// How fresh a read's answer has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// By any node: everything that was acknowledged before the read is in the answer. Costs a round to a quorum, which all
+    /// reads that wait share.
+    Linearizable,
+    /// Linearizable by the leader alone, under its lease; other nodes send the client on to it.
+    Lease,
+    /// By any node: everything that was acknowledged so long before the read is in the answer. A node that cannot say so is
+    /// passed over.
+    Bounded {
+        /// So long, ms; at most a day.
+        ms: u64,
+    },
+    /// From the node's newest consistent view, which may be behind.
+    Snapshot,
 }
 
 /// How a client behaves. Every field has a default.
@@ -22,6 +41,8 @@ pub struct Options {
     pub password: Option<String>,
     /// Which node answers reads.
     pub read_preference: ReadPreference,
+    /// How fresh their answers have to be; `None`: from the leader [`Consistency::Lease`], from others [`Consistency::Snapshot`].
+    pub consistency: Option<Consistency>,
     /// How long a call may take, with everything that is done for it.
     pub deadline: Duration,
     /// How long one node may take to accept a connection.
@@ -37,6 +58,7 @@ impl Default for Options {
         Options {
             password: None,
             read_preference: ReadPreference::Leader,
+            consistency: None,
             deadline: Duration::from_secs(10),
             connect_time: Duration::from_secs(1),
             read_attempt_time: Duration::from_secs(3),
@@ -51,6 +73,7 @@ impl fmt::Debug for Options {
             .debug_struct("Options")
             .field("password", &self.password.as_ref().map(|_| "…"))
             .field("read_preference", &self.read_preference)
+            .field("consistency", &self.consistency)
             .field("deadline", &self.deadline)
             .field("connect_time", &self.connect_time)
             .field("read_attempt_time", &self.read_attempt_time)

@@ -134,7 +134,8 @@ macro_rules! stream {
 impl Client {
     fn scan_request(&self, prefix: impl AsRef<[u8]>, offset: u64, limit: u64) -> v1::ScanRequest {
         let prefix = Bytes::copy_from_slice(prefix.as_ref());
-        v1::ScanRequest { prefix, offset, limit, consistency: self.inner.consistency() }
+        let (consistency, max_staleness_ms) = self.inner.consistency();
+        v1::ScanRequest { prefix, offset, limit, consistency, max_staleness_ms }
     }
 
     /// Keys that begin with a prefix: `limit` of them (0 = all) after the first `offset`.
@@ -146,7 +147,8 @@ impl Client {
     /// Keys that match a pattern (`*`, `?`, `[..]`, `\`).
     pub async fn keys_match(&self, pattern: impl AsRef<[u8]>) -> Result<KeyScan, Error> {
         let pattern = Bytes::copy_from_slice(pattern.as_ref());
-        let message = v1::KeysMatchRequest { pattern, consistency: self.inner.consistency() };
+        let (consistency, max_staleness_ms) = self.inner.consistency();
+        let message = v1::KeysMatchRequest { pattern, consistency, max_staleness_ms };
         let stream = stream!(self, keys_match, message)?;
         Ok(KeyScan::new(stream, self.inner.options.deadline))
     }

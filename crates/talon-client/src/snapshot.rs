@@ -45,7 +45,8 @@ impl Client {
     /// Keeps the present state for later reads, for `ttl` (`None` = as long as the node likes to).
     pub async fn snapshot(&self, ttl: Option<Duration>) -> Result<Snapshot, Error> {
         let ttl_ms = ttl.map_or(0, |ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1));
-        let message = v1::CreateSnapshotRequest { ttl_ms, consistency: self.inner.consistency() };
+        let (consistency, max_staleness_ms) = self.inner.consistency();
+        let message = v1::CreateSnapshotRequest { ttl_ms, consistency, max_staleness_ms };
         // Sent again as a read is: a snapshot that nobody knows of ends by itself.
         let create = |mut kv: KvClient<Channel>, request| async move { kv.create_snapshot(request).await };
         let (facts, node) = self.inner.call(Kind::Read, message, create).await?;

@@ -10,9 +10,9 @@ use crate::transaction::Transaction;
 /// The facts of a command, in the terms of Redis's `COMMAND` reply.
 #[derive(Debug)]
 pub struct Facts {
-    /// Lower case, as `COMMAND` lists it.
+    /// Lower case, as `COMMAND` lists it; `object|encoding` for a subcommand.
     pub name: &'static str,
-    /// As Redis counts: with the command's name; negative = at least so many.
+    /// As Redis counts: with the command's name, and the subcommand's; negative = at least so many.
     pub arity: i32,
     /// Redis's command flags.
     pub flags: &'static [Flag],
@@ -66,6 +66,18 @@ pub fn unknown_command(name: &[u8], args: &[Bytes]) -> Refusal {
         line.extend(b"' ");
     }
     Refusal::from_string(String::from_utf8_lossy(&line).replace(['\r', '\n'], " "))
+}
+
+/// Redis's words for a subcommand that its container does not have.
+pub fn unknown_subcommand(container: &str, name: &[u8]) -> Refusal {
+    let name = String::from_utf8_lossy(&name[..name.len().min(128)]).replace(['\r', '\n'], " ");
+    let container = container.to_ascii_uppercase();
+    Refusal::from_string(format!("ERR unknown subcommand '{name}'. Try {container} HELP."))
+}
+
+/// `id` of `client|id`.
+pub fn own_name(name: &'static str) -> &'static str {
+    name.split_once('|').map_or(name, |(_, own)| own)
 }
 
 /// Redis's command flags, as `COMMAND` prints them in lower case.
@@ -149,6 +161,8 @@ impl Flag {
 pub enum Group {
     /// Strings.
     String,
+    /// The bits of strings.
+    Bitmap,
     /// Any key.
     Generic,
     /// The server itself.
@@ -170,6 +184,7 @@ impl Group {
     pub const fn name(self) -> &'static str {
         match self {
             Group::String => "string",
+            Group::Bitmap => "bitmap",
             Group::Generic => "generic",
             Group::Server => "server",
             Group::Connection => "connection",
@@ -197,6 +212,8 @@ impl KeySpec {
     pub const NONE: KeySpec = KeySpec { first: 0, last: 0, step: 0 };
     /// One key, right after the name.
     pub const FIRST: KeySpec = KeySpec { first: 1, last: 1, step: 1 };
+    /// One key, right after the subcommand's name.
+    pub const SECOND: KeySpec = KeySpec { first: 2, last: 2, step: 1 };
     /// Two keys, right after the name.
     pub const FIRST_TWO: KeySpec = KeySpec { first: 1, last: 2, step: 1 };
     /// Every argument is a key.
@@ -254,6 +271,46 @@ impl Command {
     pub fn is_internal(&self) -> bool {
         matches!(self.kind, Kind::Internal | Kind::InternalRead)
     }
+}
+
+/// A name that stands for its subcommands.
+#[derive(Debug)]
+pub struct Container {
+    /// What `COMMAND` says of it.
+    pub facts: Facts,
+    /// The subcommands. The first argument of a request for one of them is its own name.
+    pub rows: &'static [&'static Command],
+}
+
+impl Container {
+    /// The subcommand that is meant by these arguments, whose number fits it.
+    ///
+    /// # Errors
+    /// Redis's refusals for an unknown subcommand and a wrong number of arguments.
+    pub fn resolve(&self, args: &[Bytes]) -> Result<&'static Command, Refusal> {
+        self.facts.check_arity(args.len() + 1)?;
+        let name = args.first().map_or(&b""[..], |name| name);
+        let is_it = |row: &&&Command| own_name(row.facts.name).as_bytes().eq_ignore_ascii_case(name);
+        let row = *self.rows.iter().find(is_it).ok_or_else(|| unknown_subcommand(self.facts.name, name))?;
+        row.facts.check_arity(args.len() + 1)?;
+        Ok(row)
+    }
+
+    /// What `… HELP` answers.
+    pub fn help(&self) -> Reply {
+        help(self.facts.name, self.rows.iter().map(|row| &row.facts))
+    }
+}
+
+/// What `… HELP` answers, from the facts of the subcommands.
+pub fn help(container: &str, subcommands: impl Iterator<Item = &'static Facts>) -> Reply {
+    let container = container.to_ascii_uppercase();
+    let mut lines = vec![format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")];
+    for facts in subcommands {
+        lines.push(own_name(facts.name).to_ascii_uppercase());
+        lines.push(format!("    {}", facts.summary));
+    }
+    Reply::Array(lines.into_iter().map(|line| Reply::Bulk(Bytes::from(line))).collect())
 }
 
 #[cfg(test)]

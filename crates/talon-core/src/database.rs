@@ -3,9 +3,12 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::consistency::Consistency;
+use crate::error::Refusal;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::watch::Watch;
@@ -38,18 +41,6 @@ impl Call {
     }
 }
 
-/// How a read is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Consistency {
-    /// Linearizable on the leader, a snapshot on a follower.
-    #[default]
-    Default,
-    /// Only as the leader; denied elsewhere.
-    Linearizable,
-    /// From the node's newest consistent view, wherever it is asked.
-    Snapshot,
-}
-
 /// Why a call was not carried out by this node; none of these is part of the replicated state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
@@ -62,9 +53,9 @@ pub enum Denied {
     NoLeader,
     /// Appended to the log when leadership was lost: it may or may not be carried out. Never to be resent blindly.
     InDoubt,
-    /// Not carried out: this replica has not heard from a leader for too long.
+    /// Not carried out: this replica is too far behind, or may be.
     Stale {
-        /// How long ago it heard, ms.
+        /// From how long ago on it may lack something, ms.
         behind_ms: u64,
         /// The bound, ms.
         bound_ms: u64,
@@ -116,12 +107,27 @@ pub trait Database: Send + Sync + 'static {
         consistency: Consistency,
     ) -> impl Future<Output = Result<Arc<dyn PointInTime>, Denied>> + Send;
 
+    /// Carries out reads on a point in time, one outcome a call, where that may take long.
+    fn read_at(&self, view: Arc<dyn PointInTime>, calls: Vec<Call>) -> impl Future<Output = Vec<Outcome>> + Send;
+
     /// What this node knows of itself and the cluster. Cheap: a shared copy, whose log positions may be a moment old.
     fn status(&self) -> Arc<Status>;
 
     /// The same with all log positions as they are now, at least up to what this database has answered; dearer.
     fn status_now(&self) -> Arc<Status> {
         self.status()
+    }
+
+    /// The last log index applied here, at least up to what this database has answered. Cheap.
+    fn applied_index(&self) -> u64 {
+        self.status_now().applied_index
+    }
+
+    /// Waits until this node's state has come to this log index, but no longer than `time_max`; gives the last index applied
+    /// here by then. A database without other nodes has nobody to wait for, and answers at once.
+    fn reached(&self, index: u64, time_max: Duration) -> impl Future<Output = u64> + Send {
+        let _ = (index, time_max);
+        std::future::ready(self.applied_index())
     }
 
     /// Returns when [`Status::version`] is no longer `seen`.
@@ -136,6 +142,21 @@ pub trait PointInTime: Send + Sync + 'static {
     fn index(&self) -> u64;
     /// The replicated clock `T` it is judged by, Unix ms.
     fn clock_ms(&self) -> u64;
+
+    /// Carries out calls that read, one by one; what would write is refused.
+    fn read_all(&self, calls: &[Call]) -> Vec<Outcome> {
+        let read = |request: &Request| {
+            if request.command.is_write() {
+                return Ok(Reply::Error(Refusal::new("ERR a write cannot be carried out on a point in time")));
+            }
+            self.read(request)
+        };
+        let read_call = |call: &Call| match call {
+            Call::One(request) => read(request),
+            Call::Transaction(requests) => requests.iter().map(read).collect::<Result<_, _>>().map(Reply::Array),
+        };
+        calls.iter().map(read_call).collect()
+    }
 }
 
 /// A node's part.

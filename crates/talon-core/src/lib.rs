@@ -10,17 +10,20 @@
 mod big;
 pub mod command;
 pub mod commands;
+pub mod consistency;
 pub mod database;
 pub mod error;
 pub mod extended;
 pub mod glob;
 pub mod limits;
 pub mod numbers;
+pub mod outcomes;
 mod overlay;
 pub mod planted;
 pub mod proposal;
 pub mod random;
 mod ranges;
+mod reader;
 pub mod reply;
 pub mod request;
 #[cfg(feature = "script")]
@@ -30,10 +33,10 @@ pub mod typed;
 pub mod value;
 pub mod watch;
 
-pub use command::{Command, Execute, Facts, Flag, Group, KeySpec, Kind};
+pub use command::{Command, Container, Execute, Facts, Flag, Group, KeySpec, Kind};
+pub use consistency::Consistency;
 pub use database::{
-    AdminError, Administer, Call, Consistency, Database, Denied, Member, MemberRole, Outcome, PointInTime, Role,
-    StateHash, Status,
+    AdminError, Administer, Call, Database, Denied, Member, MemberRole, Outcome, PointInTime, Role, StateHash, Status,
 };
 pub use error::{Error, Fault, Refusal};
 pub use proposal::Proposal;

@@ -9,10 +9,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use crate::commands;
 use crate::database::Call;
 use crate::error::Fault;
+use crate::reader::Reader;
 use crate::request::{Args, Request};
 
 /// The version this build writes; it reads up to this one.
 pub const FORMAT_VERSION: u8 = 1;
+
+/// What it is called where it cannot be read.
+const ENTRY: &str = "a log entry";
 
 const CALL_ONE: u8 = 0;
 const CALL_TRANSACTION: u8 = 1;
@@ -66,25 +70,23 @@ impl Proposal {
     /// A [`Fault`] if the bytes are damaged, of a newer version, or name a command this build does not have: a
     /// node that cannot carry out an entry must not go on.
     pub fn decode(bytes: Bytes) -> Result<Proposal, Fault> {
-        let mut reader = Reader { bytes: &bytes, position: 0 };
+        let mut reader = Reader::new(&bytes, ENTRY);
         let (stamp_ms, seed, count) = reader.head()?;
         // No call is shorter: a kind, and how many requests there are.
         let mut calls = Vec::with_capacity((count as usize).min(reader.rest().len() / 5));
         for _ in 0..count {
-            let call = match reader.array::<1>("call")? {
-                [CALL_ONE] => Call::One(reader.request()?),
-                [CALL_TRANSACTION] => {
-                    let count = reader.number("transaction")?;
+            let call = match reader.byte("call")? {
+                CALL_ONE => Call::One(reader.request()?),
+                CALL_TRANSACTION => {
+                    let count = reader.u32("transaction")?;
                     let requests = (0..count).map(|_| reader.request()).collect::<Result<_, _>>()?;
                     Call::Transaction(requests)
                 }
-                [other] => return Err(Fault(format!("a log entry has a call of unknown kind {other}"))),
+                other => return Err(reader.broken(format!("a call of unknown kind {other}"))),
             };
             calls.push(call);
         }
-        if !reader.rest().is_empty() {
-            return Err(Fault(format!("a log entry has {} bytes behind its end", reader.rest().len())));
-        }
+        reader.end()?;
         Ok(Proposal { stamp_ms, seed, calls })
     }
 }
@@ -94,7 +96,7 @@ impl Proposal {
 /// # Errors
 /// As [`Proposal::decode`].
 pub fn stamp_and_seed(bytes: &Bytes) -> Result<(u64, u64), Fault> {
-    let (stamp_ms, seed, _) = Reader { bytes, position: 0 }.head()?;
+    let (stamp_ms, seed, _) = Reader::new(bytes, ENTRY).head()?;
     Ok((stamp_ms, seed))
 }
 
@@ -107,58 +109,24 @@ fn encode_request(out: &mut BytesMut, request: &Request) {
     }
 }
 
-/// Every node reads every entry: only arguments are slices that own what they show, all else is just looked at.
-struct Reader<'a> {
-    bytes: &'a Bytes,
-    position: usize,
-}
-
 impl Reader<'_> {
-    fn rest(&self) -> &[u8] {
-        &self.bytes[self.position..]
-    }
-
-    fn array<const COUNT: usize>(&mut self, what: &str) -> Result<[u8; COUNT], Fault> {
-        let array = *self.rest().first_chunk::<COUNT>().ok_or_else(|| ends_inside(what))?;
-        self.position += COUNT;
-        Ok(array)
-    }
-
-    fn number(&mut self, what: &str) -> Result<u32, Fault> {
-        self.array(what).map(u32::from_le_bytes)
-    }
-
     /// The stamp, the seed, and the number of calls.
     fn head(&mut self) -> Result<(u64, u64, u32), Fault> {
-        let [version] = self.array("version")?;
-        if version > FORMAT_VERSION {
-            return Err(Fault(format!(
-                "a log entry has format version {version}; this build reads up to {FORMAT_VERSION}"
-            )));
-        }
-        let stamp_ms = self.array("header").map(u64::from_le_bytes)?;
-        let seed = self.array("header").map(u64::from_le_bytes)?;
-        Ok((stamp_ms, seed, self.number("header")?))
+        self.version(FORMAT_VERSION)?;
+        let stamp_ms = self.u64("header")?;
+        let seed = self.u64("header")?;
+        Ok((stamp_ms, seed, self.u32("header")?))
     }
 
     fn request(&mut self) -> Result<Request, Fault> {
         let id = self.array("request").map(u16::from_le_bytes)?;
-        let count = self.number("request")?;
+        let count = self.u32("request")?;
         let command = commands::by_id(id)
             .ok_or_else(|| Fault(format!("a log entry names command {id}, which this build does not have")))?;
         let mut args = Args::with_capacity((count as usize).min(self.rest().len() / 4));
         for _ in 0..count {
-            let length = self.number("argument length")? as usize;
-            if self.rest().len() < length {
-                return Err(ends_inside("argument"));
-            }
-            args.push(self.bytes.slice(self.position..self.position + length));
-            self.position += length;
+            args.push(self.slice("argument")?);
         }
         Ok(Request { command, args })
     }
-}
-
-fn ends_inside(what: &str) -> Fault {
-    Fault(format!("a log entry ends inside its {what}"))
 }

@@ -1,8 +1,13 @@
 //! What a command answers, independent of the protocol that carries it.
 
+mod encoding;
+
 use bytes::Bytes;
 
 use crate::error::Refusal;
+
+pub use encoding::{FORMAT_VERSION, decode, encode};
+pub(crate) use encoding::{read, write};
 
 /// One reply. How each looks on the wire in RESP2 and RESP3 is `talon-resp`'s business.
 #[derive(Clone, Debug, PartialEq)]

@@ -32,10 +32,9 @@ impl Request {
     /// Looks a command up by name (any case) and checks its arity.
     ///
     /// # Errors
-    /// Redis's own refusals for an unknown command and a wrong number of arguments.
-    pub fn parse(name: &[u8], args: Vec<Bytes>) -> Result<Request, crate::error::Refusal> {
-        let command = crate::commands::lookup(name).ok_or_else(|| crate::command::unknown_command(name, &args))?;
-        command.facts.check_arity(args.len() + 1)?;
+    /// Redis's own refusals for an unknown command or subcommand and a wrong number of arguments.
+    pub fn parse(name: &[u8], args: Vec<Bytes>) -> Result<Request, Refusal> {
+        let command = crate::commands::resolve(name, &args)?;
         Ok(Request::new(command, args))
     }
 

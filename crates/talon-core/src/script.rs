@@ -31,6 +31,7 @@ pub use memory::MemorySource;
 
 use bytes::Bytes;
 
+use crate::commands;
 use crate::reply::Reply;
 
 /// One step of a script.
@@ -129,10 +130,13 @@ impl Script {
         self.steps.iter().any(|(_, step)| matches!(step, Step::Advance { .. }))
     }
 
-    /// The names of the commands in it, in lower case.
+    /// The names of the commands in it, in lower case; `object|encoding` for a subcommand.
     pub fn command_names(&self) -> impl Iterator<Item = String> {
         self.steps.iter().filter_map(|(_, step)| match step {
-            Step::Command { words, .. } => Some(String::from_utf8_lossy(&words[0]).to_ascii_lowercase()),
+            Step::Command { words, .. } => Some(match commands::resolve(&words[0], &words[1..]) {
+                Ok(row) => row.facts.name.to_owned(),
+                Err(_) => String::from_utf8_lossy(&words[0]).to_ascii_lowercase(),
+            }),
             Step::Advance { .. } => None,
         })
     }

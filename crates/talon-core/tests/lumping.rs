@@ -67,8 +67,31 @@ const FORMS: &[&str] = &[
     "SCAN 0 COUNT 7",
     "SCAN 0 MATCH k1* WITHVALUES",
     "LCS k j",
+    "SET k v IFNE v",
+    "SET k v IFEQ v KEEPTTL",
+    "DELEX k IFEQ v",
+    "DELEX k IFNE v",
+    "DELEX k",
+    "SETBIT k 19 1",
+    "SETBIT k 6 0",
+    "GETBIT k 7",
+    "BITCOUNT k 0 n",
+    "BITPOS k 0",
+    "BITOP AND k j k",
+    "BITOP XOR k k j",
+    "BITOP NOT j k",
+    "BITFIELD k INCRBY i7 3 n GET u8 20",
+    "BITFIELD k OVERFLOW FAIL SET u3 50 n INCRBY u2 #2 3",
+    "BITFIELD k GET u8 0",
+    "BITFIELD_RO k GET i64 1",
+    "MOVE k 0",
+    "SWAPDB 0 0",
+    "OBJECT ENCODING k",
+    "MEMORY USAGE k",
     "DELPREFIX k",
     "DELPREFIX j",
+    "DELPREFIX k LIMIT 1",
+    "DELPREFIX k LIMIT 5",
     "COUNTPREFIX k",
     "KEYSPREFIX k 1 3",
     "SCANPREFIX j 0 4",
@@ -101,6 +124,11 @@ const RANGE_FORMS: &[&str] = &[
     "DELPREFIX k",
     "DELPREFIX k1",
     "DELPREFIX k2",
+    "DELPREFIX k LIMIT 3",
+    "DELPREFIX k LIMIT 150",
+    "DELPREFIX x LIMIT 199",
+    "SETBIT k 3 1",
+    "BITOP OR k j x1",
     "DELPREFIX x",
     "FLUSHALL",
     "FLUSHALL",
@@ -124,6 +152,10 @@ const EXPIRY_FORMS: &[&str] = &[
     "RENAME k j",
     "GETDEL k",
     "DELPREFIX k",
+    "DELPREFIX k LIMIT 2",
+    "BITOP OR k j",
+    "BITFIELD k SET u8 0 97",
+    "DELEX k IFNE v",
     "FLUSHALL",
     "DBSIZE",
     "talon.purge 9999999999999 2",
@@ -180,8 +212,8 @@ fn entry(forms: &'static [&'static str]) -> impl Strategy<Value = Entry> {
 
 fn request(words: &[Bytes]) -> Request {
     let is_it = |row: &&Command| row.facts.name.as_bytes().eq_ignore_ascii_case(&words[0]);
-    let row = commands::all().find(is_it).expect("the forms name rows");
-    Request::new(row, words[1..].to_vec())
+    let row = commands::all().find(is_it).or_else(|| commands::resolve(&words[0], &words[1..]).ok());
+    Request::new(row.expect("the forms name rows"), words[1..].to_vec())
 }
 
 fn apply(transaction: &mut Transaction<'_>, entry: &Entry) -> Reply {

@@ -172,6 +172,10 @@ fn the_largest_key_and_value_fit_and_one_byte_more_does_not() {
             vec![word(b"COPY"), word(b"a"), long.clone()],
             vec![word(b"APPEND"), long.clone(), word(b"1")],
             vec![word(b"INCR"), long.clone()],
+            vec![word(b"SETBIT"), long.clone(), word(b"1"), word(b"1")],
+            vec![word(b"BITFIELD"), long.clone(), word(b"SET"), word(b"u8"), word(b"0"), word(b"1")],
+            vec![word(b"BITFIELD"), word(b"b"), word(b"SET"), word(b"u8"), word(b"134217721"), word(b"1")],
+            vec![word(b"BITOP"), word(b"NOT"), long.clone(), word(b"a")],
             vec![word(b"APPEND"), key(KEY_BYTES_MAX), word(b"1")],
         ] {
             let reply = send(transaction, words.clone());

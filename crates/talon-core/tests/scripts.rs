@@ -124,13 +124,19 @@ fn every_row_is_documented_unique_and_in_a_script() {
         assert!(in_scripts.iter().any(|script| script == name), "{name} is in no script");
         assert!(commands::by_id(row.id).is_some_and(|found| std::ptr::eq(found, *row)));
         let found = commands::lookup(name.to_ascii_uppercase().as_bytes());
-        assert_eq!(found.is_some(), !row.is_internal(), "{name}");
+        let is_subcommand = name.contains('|');
+        assert_eq!(found.is_some(), !row.is_internal() && !is_subcommand, "{name}");
+        let of_containers = commands::CONTAINERS.iter().filter(|container| {
+            container.rows.iter().any(|own| std::ptr::eq(*own, *row))
+                && name.split('|').next() == Some(container.facts.name)
+        });
+        assert_eq!(of_containers.count(), usize::from(is_subcommand), "{name}");
         assert_eq!(row.is_internal(), name.starts_with("talon."), "{name}");
         let says_write = facts.flags.contains(&talon_core::Flag::Write);
         assert_eq!(says_write, row.is_write(), "{name}");
         assert_ne!(says_write, facts.flags.contains(&talon_core::Flag::Readonly), "{name}");
         let ids = match row.id {
-            1..=99 => "string",
+            1..=99 => "string bitmap",
             100..=199 => "generic server",
             200..=299 | 900..=999 => "talon",
             other => panic!("{name} has the id {other}"),

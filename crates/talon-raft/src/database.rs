@@ -5,20 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use talon::{ReadOutcome, ReadView};
 use talon_core::planted::{Bug, is_planted};
 use talon_core::{Call, Consistency, Database, Denied, Outcome, PointInTime, Reply, Request, Status, Watch};
 
 use crate::clock::Reading;
+use crate::forward;
 use crate::leadership::Leadership;
 use crate::node::{Inner, Node};
+use crate::reads::{self, Wanted};
+use crate::settings::WritesOnFollower;
 
 /// How many bytes of calls go into one entry, unless one call alone is larger.
 const RUN_BYTES_MAX: usize = 8 << 20;
-/// How long a read waits before it looks again whether this node leads.
-const RETRY: Duration = Duration::from_millis(10);
-/// How often it looks whether a quorum has acknowledged what was sent.
-const ACKNOWLEDGEMENT_STEP: Duration = Duration::from_millis(1);
 
 /// A read that has no keys, or takes longer than a look-up, may look at many rows: it must hold up neither the apply thread nor a runtime thread.
 fn is_wide_read(call: &Call) -> bool {
@@ -79,47 +77,60 @@ fn next_step(
     Step::Run { count: calls.len(), writes, wide }
 }
 
-impl Database for Node {
-    async fn execute(&self, calls: Vec<Call>, consistency: Consistency) -> Vec<Outcome> {
-        let inner = &self.inner;
-        let bytes_max = inner.settings.request_bytes_max;
-        let leading = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
-        let now = inner.time.read();
-        let mut pipeline = Pipeline {
-            inner,
-            consistency,
-            // A pipeline is held once, not each of its runs.
-            deadline_ms: now.monotonic_ms + inner.settings.hold_ms_max,
-            now: Some(now),
-            outcomes: Vec::with_capacity(calls.len()),
-            refused: None,
-        };
-        let mut calls = calls.into_iter();
-        while !calls.as_slice().is_empty() {
-            // Asked once a step: a pipeline may take its time, and the disk fill up meanwhile.
-            let disk_denial = LazyCell::new(|| inner.disk.denial());
-            match next_step(calls.as_slice(), leading, bytes_max, &disk_denial) {
-                // Most pipelines are one run, which keeps its memory.
-                Step::Run { count, writes, wide } if count == calls.len() => {
-                    let calls = std::mem::take(&mut calls).collect();
-                    pipeline.carry_out(Run { calls, writes, wide }).await;
-                }
-                Step::Run { count, writes, wide } => {
-                    let calls = calls.by_ref().take(count).collect();
-                    pipeline.carry_out(Run { calls, writes, wide }).await;
-                }
-                Step::Deny(denied) => {
-                    calls.next();
-                    pipeline.outcomes.push(Err(denied));
-                }
-                Step::TakeApart => {
-                    if let Some(Call::Transaction(requests)) = calls.next() {
-                        pipeline.one_by_one(requests).await;
-                    }
+/// Carries out a pipeline on this node. With `apart`, reads keep off the caller's thread.
+pub(crate) async fn carry_out(
+    inner: &Arc<Inner>,
+    calls: Vec<Call>,
+    consistency: Consistency,
+    deadline_ms: u64,
+    apart: bool,
+) -> Vec<Outcome> {
+    let bytes_max = inner.settings.request_bytes_max;
+    let leading = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
+    let mut pipeline = Pipeline {
+        inner,
+        consistency,
+        deadline_ms,
+        now: Some(inner.time.read()),
+        outcomes: Vec::with_capacity(calls.len()),
+        refused: None,
+    };
+    let mut calls = calls.into_iter();
+    while !calls.as_slice().is_empty() {
+        // Asked once a step: a pipeline may take its time, and the disk fill up meanwhile.
+        let disk_denial = LazyCell::new(|| inner.disk.denial());
+        match next_step(calls.as_slice(), leading, bytes_max, &disk_denial) {
+            // Most pipelines are one run, which keeps its memory.
+            Step::Run { count, writes, wide } if count == calls.len() => {
+                let calls = std::mem::take(&mut calls).collect();
+                pipeline.carry_out(Run { calls, writes, wide: wide || apart }).await;
+            }
+            Step::Run { count, writes, wide } => {
+                let calls = calls.by_ref().take(count).collect();
+                pipeline.carry_out(Run { calls, writes, wide: wide || apart }).await;
+            }
+            Step::Deny(denied) => {
+                calls.next();
+                pipeline.outcomes.push(Err(denied));
+            }
+            Step::TakeApart => {
+                if let Some(Call::Transaction(requests)) = calls.next() {
+                    pipeline.one_by_one(requests).await;
                 }
             }
         }
-        pipeline.outcomes
+    }
+    pipeline.outcomes
+}
+
+impl Database for Node {
+    async fn execute(&self, calls: Vec<Call>, consistency: Consistency) -> Vec<Outcome> {
+        let inner = &self.inner;
+        match inner.settings.writes_on_follower {
+            // A pipeline is held once, not each of its runs.
+            WritesOnFollower::Redirect => carry_out(inner, calls, consistency, inner.hold_deadline_ms(), false).await,
+            WritesOnFollower::Forward => forward::execute(inner, calls, consistency).await,
+        }
     }
 
     async fn watch(&self, keys: Vec<Bytes>) -> Result<Watch, Denied> {
@@ -141,32 +152,19 @@ impl Database for Node {
     }
 
     async fn point_in_time(&self, consistency: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
+        let (inner, now) = (&self.inner, self.inner.time.read());
+        let deadline_ms = now.monotonic_ms + inner.settings.hold_ms_max;
+        let wanted = Wanted::new(consistency, now.monotonic_ms, deadline_ms);
+        Ok(reads::point_in_time(inner, wanted, now).await?)
+    }
+
+    async fn read_at(&self, view: Arc<dyn PointInTime>, calls: Vec<Call>) -> Vec<Outcome> {
         let inner = &self.inner;
-        let deadline_ms = inner.hold_deadline_ms();
-        if let Way::Snapshot = way(inner, consistency, deadline_ms, &mut inner.time.read()).await? {
-            return Ok(snapshot_view(inner, deadline_ms).await?);
-        }
-        let mut first_clock_ms = None;
-        loop {
-            let now = inner.time.read();
-            let (term, relied_on_lease) = confirm(inner, deadline_ms, now.monotonic_ms).await?;
-            let Some((_, now_ms)) = inner.time.stamp_at(now).filter(|(stamped, _)| *stamped == term) else {
-                wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
-                continue;
-            };
-            let clock_ms = *first_clock_ms.get_or_insert(now_ms);
-            let view = inner.stores.view().map_err(|fault| Denied::Fault(fault.0))?;
-            if !still_leads(inner, term, relied_on_lease) {
-                continue;
-            }
-            // Keys that had ended when it was asked for must not be in it.
-            let next_ms = view.next_expiry_ms().map_err(|fault| Denied::Fault(fault.0))?;
-            if next_ms.is_some_and(|next_ms| next_ms <= clock_ms) {
-                tick(inner, clock_ms, deadline_ms).await?;
-                continue;
-            }
-            return Ok(view);
-        }
+        let count = calls.len();
+        let deny = |denied: Denied| (0..count).map(|_| Err(denied.clone())).collect();
+        let Ok(_permit) = inner.wide_reads.clone().acquire_owned().await else { return deny(Denied::ShuttingDown) };
+        let outcomes = inner.environment.workers.run(move || view.read_all(&calls)).await;
+        outcomes.unwrap_or_else(|error| deny(Denied::Fault(error.to_string())))
     }
 
     fn status(&self) -> Arc<Status> {
@@ -175,6 +173,14 @@ impl Database for Node {
 
     fn status_now(&self) -> Arc<Status> {
         Arc::new(crate::watcher::with_positions(&self.inner, &self.status()))
+    }
+
+    fn applied_index(&self) -> u64 {
+        self.inner.stores.applied_index()
+    }
+
+    async fn reached(&self, index: u64, time_max: Duration) -> u64 {
+        self.inner.stores.reached(index, time_max).await
     }
 
     async fn status_changed(&self, seen: u64) {
@@ -224,12 +230,13 @@ impl Pipeline<'_> {
             self.outcomes.append(&mut self.inner.proposer.submit(run.calls, self.deadline_ms).await);
         } else {
             let now = now.unwrap_or_else(|| self.inner.time.read());
-            match read(self.inner, run, self.consistency, self.deadline_ms, now).await {
+            let wanted = Wanted::new(self.consistency, now.monotonic_ms, self.deadline_ms);
+            match reads::read(self.inner, run.calls, run.wide, wanted, now).await {
                 Ok(replies) => self.outcomes.extend(replies.into_iter().map(Ok)),
                 Err(denied) => self.outcomes.extend((0..count).map(|_| Err(denied.clone()))),
             }
         }
-        self.refused = self.refused.take().or_else(|| self.outcomes[before..].iter().find_map(refused_to_be_resent));
+        self.refused = self.refused.take().or_else(|| self.outcomes[before..].iter().find_map(is_resent));
     }
 }
 
@@ -247,7 +254,7 @@ impl Pipeline<'_> {
 }
 
 /// Why a call was not carried out, if the client is told to send it again: to the leader, or later.
-fn refused_to_be_resent(outcome: &Outcome) -> Option<Denied> {
+pub(crate) fn is_resent(outcome: &Outcome) -> Option<Denied> {
     outcome
         .as_ref()
         .err()
@@ -255,198 +262,4 @@ fn refused_to_be_resent(outcome: &Outcome) -> Option<Denied> {
             matches!(denied, Denied::NotLeader { .. } | Denied::NoLeader | Denied::ShuttingDown | Denied::Busy)
         })
         .cloned()
-}
-
-/// Which way a read takes.
-enum Way {
-    Leader,
-    Snapshot,
-}
-
-/// Decides it, waiting while this node is not sure whether it leads.
-/// `now` is read again after each wait.
-async fn way(inner: &Inner, consistency: Consistency, deadline_ms: u64, now: &mut Reading) -> Result<Way, Denied> {
-    loop {
-        let leadership = *inner.leadership.borrow();
-        match (consistency, leadership) {
-            (Consistency::Snapshot, _) => return Ok(Way::Snapshot),
-            (_, Leadership::Leading { .. }) => return Ok(Way::Leader),
-            (Consistency::Default, Leadership::Following { .. } | Leadership::Nobody) => return Ok(Way::Snapshot),
-            (Consistency::Linearizable, Leadership::Following { .. }) => {
-                if let Some(leader) = inner.status.borrow().leader().cloned() {
-                    return Err(Denied::NotLeader { leader });
-                }
-            }
-            (_, Leadership::Unsettled) | (Consistency::Linearizable, Leadership::Nobody) => {}
-        }
-        wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
-        *now = inner.time.read();
-    }
-}
-
-pub(crate) async fn wait_or_deny(inner: &Inner, deadline_ms: u64, denied: Denied) -> Result<(), Denied> {
-    if inner.time.monotonic_ms() >= deadline_ms {
-        return Err(denied);
-    }
-    tokio::time::sleep(RETRY).await;
-    Ok(())
-}
-
-/// Makes sure that this node leads now, and has applied all that any leader has acknowledged. Returns the term, and whether that rests on the
-/// lease (to be checked again after the read). `now_ms` is the monotonic clock just before the call.
-pub(crate) async fn confirm(inner: &Inner, deadline_ms: u64, mut now_ms: u64) -> Result<(u64, bool), Denied> {
-    loop {
-        let now = *inner.leadership.borrow();
-        if let Leadership::Leading { term } = now {
-            if lease_holds(inner, term, now_ms) {
-                return Ok((term, true));
-            }
-            // Not during a transfer: it may be triggered after the read index.
-            let barred = inner.lease.barred().filter(|_| inner.proposer.is_running());
-            let asked = inner.lease.newest();
-            if inner.read_index.confirm().await && has_led_since(inner, term, asked).await {
-                if let Some(bar) = barred {
-                    inner.lease.allow(bar);
-                }
-                return Ok((term, false));
-            }
-        }
-        if let Leadership::Following { .. } = now
-            && let Some(leader) = inner.status.borrow().leader().cloned()
-        {
-            return Err(Denied::NotLeader { leader });
-        }
-        wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
-        now_ms = inner.time.monotonic_ms();
-    }
-}
-
-/// Whether a quorum has acknowledged what this node has sent as leader of `term` after the request with this number. openraft
-/// has just been told so, and mistakes older replies for newer ones (see [`crate::lease`]); then the right ones are still
-/// under way, or will not come.
-async fn has_led_since(inner: &Inner, term: u64, number: u64) -> bool {
-    let end_ms = inner.time.monotonic_ms() + inner.settings.election_timeout_ms_max;
-    let mut waited = false;
-    loop {
-        if inner.lease.acknowledged_since(term, &inner.voter_sets(), inner.settings.node_id, number) {
-            return true;
-        }
-        if !std::mem::replace(&mut waited, true) {
-            tracing::debug!(term, "openraft confirmed a read before a quorum had answered since");
-        }
-        if *inner.leadership.borrow() != (Leadership::Leading { term }) || inner.time.monotonic_ms() >= end_ms {
-            return false;
-        }
-        tokio::time::sleep(ACKNOWLEDGEMENT_STEP).await;
-    }
-}
-
-fn lease_holds(inner: &Inner, term: u64, now_ms: u64) -> bool {
-    if is_planted(Bug::ReadWithoutLease) {
-        return true;
-    }
-    inner.lease.holds(term, &inner.voter_sets(), inner.settings.node_id, now_ms)
-}
-
-pub(crate) fn still_leads(inner: &Inner, term: u64, relied_on_lease: bool) -> bool {
-    !relied_on_lease || lease_holds(inner, term, inner.time.monotonic_ms())
-}
-
-async fn read(
-    inner: &Arc<Inner>,
-    run: Run,
-    consistency: Consistency,
-    deadline_ms: u64,
-    mut now: Reading,
-) -> Result<Vec<Reply>, Denied> {
-    let calls = Arc::new(run.calls);
-    if let Way::Snapshot = way(inner, consistency, deadline_ms, &mut now).await? {
-        let view = snapshot_view(inner, deadline_ms).await?;
-        return match read_view(inner, view, &calls, 0, run.wide).await? {
-            ReadOutcome::Replies(replies) => Ok(replies),
-            // Judged by the view's own clock, nothing can be due.
-            ReadOutcome::NeedsTick(_) => Err(Denied::Fault("a snapshot read asked for a tick".to_owned())),
-        };
-    }
-    let mut first_clock_ms = None;
-    loop {
-        let (term, relied_on_lease) = confirm(inner, deadline_ms, now.monotonic_ms).await?;
-        let view = inner.stores.view().map_err(|fault| Denied::Fault(fault.0))?;
-        let Some((_, now_ms)) = inner.time.stamp_at(now).filter(|(stamped, _)| *stamped == term) else {
-            wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
-            now = inner.time.read();
-            continue;
-        };
-        // Judged by the clock at its beginning: after one tick nothing is due by that, however many keys end meanwhile.
-        let clock_ms = *first_clock_ms.get_or_insert(now_ms);
-        let outcome = read_view(inner, view, &calls, clock_ms, run.wide).await?;
-        if !still_leads(inner, term, relied_on_lease) {
-            now = inner.time.read();
-            continue;
-        }
-        match outcome {
-            ReadOutcome::Replies(replies) => return Ok(replies),
-            // The key has ended by this clock: an entry with it makes that so for everyone, for ever.
-            ReadOutcome::NeedsTick(tick_ms) => {
-                tick(inner, tick_ms, deadline_ms).await?;
-                now = inner.time.read();
-            }
-        }
-    }
-}
-
-/// Brings `T` to this clock value through the log. If that is refused (the node is ending, say), waits a moment: who asks again at once
-/// would ask for ever.
-async fn tick(inner: &Inner, tick_ms: u64, deadline_ms: u64) -> Result<(), Denied> {
-    inner.proposer.submit(Vec::new(), deadline_ms).await;
-    let view = inner.stores.view().map_err(|fault| Denied::Fault(fault.0))?;
-    if view.clock_ms() < tick_ms || inner.time.monotonic_ms() >= deadline_ms {
-        wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
-    }
-    Ok(())
-}
-
-/// The newest view, if this node may answer from it without being the leader.
-async fn snapshot_view(inner: &Inner, deadline_ms: u64) -> Result<Arc<ReadView>, Denied> {
-    loop {
-        let status = inner.status.borrow().clone();
-        let leads = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
-        if leads || status.serving {
-            break;
-        }
-        wait_or_deny(inner, deadline_ms, Denied::Loading).await?;
-    }
-    let leads = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
-    let now_ms = inner.time.monotonic_ms();
-    // A leader whose entries this node has no room for is heard, and still leaves it behind.
-    let behind_ms = inner.watch_over.heard.age_ms(now_ms).max(inner.disk.behind_ms(now_ms));
-    let bound_ms = inner.settings.replica_staleness_ms_max;
-    if !leads && bound_ms > 0 && behind_ms > bound_ms {
-        return Err(Denied::Stale { behind_ms, bound_ms });
-    }
-    inner.stores.view().map_err(|fault| Denied::Fault(fault.0))
-}
-
-async fn read_view(
-    inner: &Arc<Inner>,
-    view: Arc<ReadView>,
-    calls: &Arc<Vec<Call>>,
-    clock_ms: u64,
-    wide: bool,
-) -> Result<ReadOutcome, Denied> {
-    let seed = rand::random();
-    let clock_ms = if is_planted(Bug::ExpireByLocalClock) { inner.time.wall_ms() } else { clock_ms };
-    let result = if wide {
-        let calls = calls.clone();
-        let permit = inner.wide_reads.clone().acquire_owned().await;
-        let _permit = permit.map_err(|_| Denied::ShuttingDown)?;
-        let reading = inner.environment.workers.run(move || view.read(&calls, clock_ms, seed));
-        reading.await.map_err(|error| Denied::Fault(error.to_string()))?
-    } else {
-        view.read(calls, clock_ms, seed)
-    };
-    result.map_err(|fault| {
-        inner.stores.fail(&fault);
-        Denied::Fault(fault.0)
-    })
 }

@@ -85,6 +85,22 @@ impl LeaseGuard {
         voter_sets.iter().all(|set| set.iter().filter(|id| **id == own_id || since(**id)).count() > set.len() / 2)
     }
 
+    /// Up to when, monotonic ms, this node (`own_id`) is known to have led `term`: a quorum has accepted what it sent then, or
+    /// later. `None` = that is not known of any moment.
+    pub fn acknowledged_until_ms(&self, term: u64, voter_sets: &[Vec<u64>], own_id: u64, now_ms: u64) -> Option<u64> {
+        let state = self.state();
+        let by_set = voter_sets.iter().map(|set| {
+            let accepted_ms = |id: &u64| {
+                let sent = state.acknowledged.get(id).filter(|_| state.term == term);
+                if *id == own_id { Some(now_ms) } else { sent.map(|sent| sent.at_ms) }
+            };
+            let mut newest_first: Vec<Option<u64>> = set.iter().map(accepted_ms).collect();
+            newest_first.sort_unstable_by(|a, b| b.cmp(a));
+            newest_first.get(set.len() / 2).copied().flatten()
+        });
+        by_set.min().flatten()
+    }
+
     /// No lease reads from now on, until [`LeaseGuard::allow`]: a transfer is about to be triggered.
     pub fn bar(&self) {
         let mut state = self.state();
@@ -183,6 +199,22 @@ mod tests {
         assert!(guard.barred().is_some(), "a later bar stays");
         guard.allow(bar + 1);
         assert!(guard.holds(1, &[vec![1]], 1, 0));
+    }
+
+    #[test]
+    fn it_has_led_until_a_quorum_accepted_something() {
+        let guard = LeaseGuard::new(1000);
+        let voters = [vec![1, 2, 3, 4, 5]];
+        guard.acknowledged(2, 5, guard.sending(100));
+        assert_eq!(guard.acknowledged_until_ms(5, &voters, 1, 900), None, "two of five");
+        guard.acknowledged(3, 5, guard.sending(200));
+        guard.acknowledged(4, 5, guard.sending(300));
+        assert_eq!(guard.acknowledged_until_ms(5, &voters, 1, 900), Some(200));
+        assert_eq!(guard.acknowledged_until_ms(6, &voters, 1, 900), None, "of another term nothing is known");
+        let joint = [vec![1, 2, 3, 4, 5], vec![1, 2]];
+        assert_eq!(guard.acknowledged_until_ms(5, &joint, 1, 900), Some(100), "each set needs a majority");
+        assert_eq!(guard.acknowledged_until_ms(5, &[vec![1]], 1, 900), Some(900), "alone it needs nobody");
+        assert_eq!(guard.acknowledged_until_ms(5, &[], 1, 900), None, "nobody votes");
     }
 
     #[test]

@@ -3,23 +3,26 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::storage::RaftLogStorage;
 use openraft::{Config, RaftLogReader, SnapshotPolicy};
-use talon_core::Status;
 use talon_core::planted::{Bug, is_planted};
+use talon_core::{Denied, Status};
+use talon_proto::v1;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::DiskRoom;
-use crate::environment::Environment;
+use crate::environment::{Environment, Eventually};
+use crate::forward::{self, Forwarder};
 use crate::identity::{Home, HomeError, Identity};
 use crate::leadership::{Heard, Leadership};
 use crate::lease::LeaseGuard;
 use crate::log::{LogSettings, LogStore};
+use crate::probe::Prober;
 use crate::proposer::Proposer;
 use crate::read_index::ReadIndex;
 use crate::settings::Settings;
@@ -27,7 +30,7 @@ use crate::state::{Raft, StateMachine, Stores};
 use crate::timekeeper::Timekeeper;
 use crate::transport::{Gate, Link, MESSAGE_BYTES_MAX, Network, Received};
 use crate::types::NodeAddress;
-use crate::{disk, transport, upkeep, watcher};
+use crate::{disk, reads, transport, upkeep, watcher};
 
 /// How long a stream with unanswered requests may be silent, ms.
 const SILENCE_MS_MAX: u64 = 5_000;
@@ -101,6 +104,8 @@ pub(crate) struct Inner {
     pub link: Arc<Link>,
     pub proposer: Arc<Proposer>,
     pub read_index: ReadIndex,
+    pub prober: Prober,
+    pub forwarder: Forwarder,
     /// How many reads over many rows run at once.
     pub wide_reads: Arc<Semaphore>,
     pub leadership: watch::Receiver<Leadership>,
@@ -129,7 +134,9 @@ pub(crate) struct WatchOver {
     home: Home,
     node_id: u64,
     time: Arc<Timekeeper>,
-    link: std::sync::OnceLock<Arc<Link>>,
+    link: OnceLock<Arc<Link>>,
+    /// The node itself, once it is put together.
+    node: OnceLock<Weak<Inner>>,
     pub heard: Heard,
     disk: Arc<DiskRoom>,
     /// It may have been a voter that lost its disk: no votes until it holds what the cluster had committed.
@@ -182,6 +189,26 @@ impl Gate for WatchOver {
 
     fn disk(&self) -> &DiskRoom {
         &self.disk
+    }
+
+    fn read_index(&self, request: v1::ReadIndexRequest) -> Eventually<'_, Result<v1::ReadIndexReply, Denied>> {
+        let node = self.node.get().and_then(Weak::upgrade);
+        Box::pin(async move {
+            let inner = node.ok_or(Denied::NoLeader)?;
+            reads::read_index(&inner, request).await
+        })
+    }
+
+    fn forward(
+        &self,
+        from: u64,
+        request: v1::ForwardRequest,
+    ) -> Eventually<'_, Result<v1::ForwardReply, tonic::Status>> {
+        let node = self.node.get().and_then(Weak::upgrade);
+        Box::pin(async move {
+            let inner = node.ok_or_else(|| tonic::Status::failed_precondition("this node does not run"))?;
+            forward::answer(&inner, from, request).await
+        })
     }
 
     fn heard(&self, received: Received) {
@@ -270,7 +297,8 @@ impl Node {
             disk: disk.clone(),
             node_id: settings.node_id,
             time: time.clone(),
-            link: std::sync::OnceLock::from(link.clone()),
+            link: OnceLock::from(link.clone()),
+            node: OnceLock::new(),
             heard: Heard::new(now_ms),
             joining: AtomicBool::new(identity.as_ref().is_some_and(|identity| identity.joining)),
             quiet_until_ms: if restarted && !is_planted(Bug::VoteWithinOldLease) {
@@ -299,6 +327,8 @@ impl Node {
         let proposer = Arc::new(Proposer::new(time.clone(), stores.pending.clone()));
         let inner = Arc::new(Inner {
             read_index: ReadIndex::start(raft.clone()),
+            prober: Prober::start(network.clone(), status.clone(), time.clone()),
+            forwarder: Forwarder::new(network.clone()),
             wide_reads: Arc::new(Semaphore::new(WIDE_READS_MAX)),
             settings,
             raft,
@@ -316,6 +346,8 @@ impl Node {
             disk,
             environment,
         });
+        // Set once, here.
+        let _ = inner.watch_over.node.set(Arc::downgrade(&inner));
         spawn(&ending, watcher::run(inner.clone(), leadership_known, status_known));
         spawn(&ending, upkeep::keep_time(inner.clone()));
         spawn(&ending, upkeep::purge_expired(inner.clone()));

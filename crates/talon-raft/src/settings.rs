@@ -6,6 +6,16 @@ use std::path::PathBuf;
 
 use crate::types::NodeAddress;
 
+/// What a node that does not lead does with writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WritesOnFollower {
+    /// Names the leader.
+    #[default]
+    Redirect,
+    /// Has the leader carry them out, and answers with its answers.
+    Forward,
+}
+
 /// The settings of one node. They may differ between the nodes of a cluster, except `cluster_secret` and the raft timings.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -26,6 +36,8 @@ pub struct Settings {
     pub request_bytes_max: usize,
     /// How long a call is held while nobody is known to lead, or the node does not serve yet, ms.
     pub hold_ms_max: u64,
+    /// What a node that does not lead does with writes.
+    pub writes_on_follower: WritesOnFollower,
     /// After how long without word from a leader a follower refuses reads, ms; 0 = never.
     pub replica_staleness_ms_max: u64,
     /// The shortest election timeout, ms.
@@ -64,6 +76,7 @@ impl Settings {
             cluster_secret: String::new(),
             request_bytes_max: talon_core::limits::REQUEST_BYTES_MAX,
             hold_ms_max: 5_000,
+            writes_on_follower: WritesOnFollower::Redirect,
             replica_staleness_ms_max: 10_000,
             election_timeout_ms_min: 400,
             election_timeout_ms_max: 700,

@@ -12,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use openraft::storage::SnapshotMeta;
 use talon::{Content, Machine, ReadView};
@@ -68,6 +69,8 @@ pub struct Stores {
     pub pending: Arc<Pending>,
     hashes: Mutex<BTreeMap<u64, StateHash>>,
     applied_term: AtomicU64,
+    /// The last index applied.
+    applied_index: watch::Sender<u64>,
     fault: watch::Sender<Option<String>>,
 }
 
@@ -105,6 +108,7 @@ impl Stores {
             pending: Arc::default(),
             hashes: Mutex::default(),
             applied_term: AtomicU64::new(0),
+            applied_index: watch::Sender::new(0),
             fault,
         };
         stores.note_opened()?;
@@ -144,11 +148,25 @@ impl Stores {
         self.applied_term.load(Ordering::Acquire)
     }
 
+    /// The last index applied.
+    pub fn applied_index(&self) -> u64 {
+        *self.applied_index.borrow()
+    }
+
+    /// Waits until this index is applied, but no longer than `time_max`; gives the last one that is.
+    pub async fn reached(&self, index: u64, time_max: Duration) -> u64 {
+        let mut applied = self.applied_index.subscribe();
+        // Whether in time, the index tells.
+        let _ = tokio::time::timeout(time_max, applied.wait_for(|applied| *applied >= index)).await;
+        self.applied_index()
+    }
+
     /// Another state is the live one now.
     fn note_opened(&self) -> Result<(), Fault> {
         let view = self.live().machine.view()?;
         let position = decode_position(view.position())?;
         self.applied_term.store(position.map_or(0, |position| position.leader_id.term), Ordering::Release);
+        self.applied_index.send_replace(view.index());
         if let Some(observer) = &self.observer {
             observer.opened(&view);
         }
@@ -343,6 +361,7 @@ impl Stores {
         drop(entries);
         if let Some(last) = batch.last() {
             self.applied_term.store(last.position.leader_id.term, Ordering::Release);
+            self.applied_index.send_replace(last.position.index);
         }
         for (prepared, replies) in batch.iter_mut().zip(replies) {
             prepared.answer(replies);

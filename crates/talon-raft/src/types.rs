@@ -86,6 +86,17 @@ pub struct NodeAddress {
     pub grpc_port: u16,
 }
 
+impl From<&talon_core::Member> for NodeAddress {
+    fn from(member: &talon_core::Member) -> NodeAddress {
+        NodeAddress {
+            host: member.host.clone(),
+            raft_port: member.raft_port,
+            resp_port: member.resp_port,
+            grpc_port: member.grpc_port,
+        }
+    }
+}
+
 impl fmt::Display for NodeAddress {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{} (raft {}, resp {}, grpc {})", self.host, self.raft_port, self.resp_port, self.grpc_port)

@@ -10,9 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use talon_core::{Call, Denied, Flag, KeySpec, Reply, Request, Source, Watch};
 
-use crate::database::{confirm, still_leads, wait_or_deny};
 use crate::node::Inner;
 use crate::pending::Ticket;
+use crate::reads::{Proof, confirm, still_leads, wait_or_deny};
 
 /// How long a watch waits for an entry that is being applied, until it asks again whether it may begin.
 const STEP: Duration = Duration::from_millis(1);
@@ -22,7 +22,7 @@ pub(crate) async fn watch(inner: &Inner, keys: Vec<Bytes>) -> Result<Watch, Deni
     let deadline_ms = inner.hold_deadline_ms();
     loop {
         let now = inner.time.read();
-        let (term, relied_on_lease) = confirm(inner, deadline_ms, now.monotonic_ms).await?;
+        let (term, relied_on_lease) = confirm(inner, Proof::Lease, deadline_ms, now.monotonic_ms).await?;
         let Some((_, now_ms)) = inner.time.stamp_at(now).filter(|(stamped, _)| *stamped == term) else {
             wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
             continue;

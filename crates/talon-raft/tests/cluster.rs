@@ -1,148 +1,15 @@
 //! Three nodes in one process: they form a cluster, replicate, fail over, and come back.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use talon_core::{Administer, Call, Consistency, Database, Denied, Member, MemberRole, Outcome, Reply, Request, Role};
-use talon_raft::{Node, NodeAddress, Settings};
-
-type Anyhow = Result<(), Box<dyn std::error::Error>>;
-
-/// Ports that are free right now.
-fn free_ports(count: usize) -> Vec<u16> {
-    let listeners: Vec<_> =
-        (0..count).map(|_| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")).collect();
-    listeners.iter().map(|listener| listener.local_addr().expect("its address").port()).collect()
-}
-
-fn address(raft_port: u16) -> NodeAddress {
-    NodeAddress { host: "127.0.0.1".into(), raft_port, resp_port: raft_port, grpc_port: raft_port }
-}
-
-/// A node that is to be added.
-fn learner(id: u64, port: u16) -> Member {
-    let NodeAddress { host, raft_port, resp_port, grpc_port } = address(port);
-    Member { id, host, resp_port, grpc_port, raft_port, role: MemberRole::Learner, matched_index: None }
-}
-
-struct Cluster {
-    folder: tempfile::TempDir,
-    peers: BTreeMap<u64, NodeAddress>,
-    nodes: BTreeMap<u64, Arc<Node>>,
-    /// How much the log grows before a checkpoint is made.
-    log_bytes: u64,
-}
-
-impl Cluster {
-    async fn start(count: u64) -> Cluster {
-        Cluster::start_with_log(count, 256 << 20).await
-    }
-
-    async fn start_with_log(count: u64, log_bytes: u64) -> Cluster {
-        let _ = tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).try_init();
-        let ports = free_ports(count as usize);
-        let peers = (1..=count).zip(ports).map(|(id, port)| (id, address(port))).collect();
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut cluster = Cluster { folder, peers, nodes: BTreeMap::new(), log_bytes };
-        for id in 1..=count {
-            cluster.start_node(id).await;
-        }
-        cluster
-    }
-
-    fn settings(&self, id: u64) -> Settings {
-        let address = self.peers[&id].clone();
-        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, address.raft_port));
-        let mut settings = Settings::new(id, self.data(id), listen, address);
-        settings.cluster_secret = "sesame".into();
-        settings.peers = self.peers.clone();
-        settings.memory_bytes = 32 << 20;
-        settings.log_bytes_before_checkpoint = self.log_bytes;
-        settings.log_bytes_max = 4 * self.log_bytes;
-        settings.log_segment_bytes = 1 << 20;
-        settings
-    }
-
-    fn data(&self, id: u64) -> std::path::PathBuf {
-        self.folder.path().join(id.to_string())
-    }
-
-    async fn start_node(&mut self, id: u64) {
-        let node = start(self.settings(id)).await;
-        self.nodes.insert(id, node);
-    }
-
-    async fn stop_node(&mut self, id: u64) {
-        let node = self.nodes.remove(&id).expect("it runs");
-        node.shutdown().await;
-        drop(node);
-    }
-
-    async fn leader(&self) -> (u64, Arc<Node>) {
-        let begun = Instant::now();
-        loop {
-            for (id, node) in &self.nodes {
-                if node.status().role == Role::Leader {
-                    return (*id, node.clone());
-                }
-            }
-            assert!(begun.elapsed() < Duration::from_secs(20), "nobody leads");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-}
-
-/// A node's folder may still be held for a moment by the one that has just ended.
-async fn start(settings: Settings) -> Arc<Node> {
-    let begun = Instant::now();
-    loop {
-        match Node::start(settings.clone()).await {
-            Ok(node) => return node,
-            Err(error) if begun.elapsed() > Duration::from_secs(10) => panic!("{error}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
-
-fn call(line: &str) -> Call {
-    let mut words = line.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes()));
-    let name = words.next().expect("a name");
-    Call::One(Request::parse(&name, words.collect()).expect("a command"))
-}
-
-async fn run(node: &Node, lines: &[&str]) -> Vec<Outcome> {
-    node.execute(lines.iter().map(|line| call(line)).collect(), Consistency::Default).await
-}
-
-async fn run_one(node: &Node, line: &str) -> Outcome {
-    run(node, &[line]).await.remove(0)
-}
-
-fn bulk(text: &'static str) -> Outcome {
-    Ok(Reply::bulk(text))
-}
-
-async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let begun = Instant::now();
-    while !condition().await {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-async fn all_equal(cluster: &Cluster) -> Anyhow {
-    let (_, leader) = cluster.leader().await;
-    let index = leader.mark_state().await?;
-    let expected = leader.state_hash(index).await?;
-    for (id, node) in &cluster.nodes {
-        assert_eq!(node.state_hash(index).await?, expected, "node {id}");
-    }
-    Ok(())
-}
+use support::{Anyhow, Cluster, address, all_equal, bulk, call, free_ports, learner, run, run_one, start, until};
+use talon_core::{Administer, Consistency, Database, Denied, MemberRole, Reply, Role};
+use talon_raft::Settings;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_form_a_cluster_and_answer() -> Anyhow {
@@ -368,7 +235,7 @@ async fn without_a_majority_nothing_is_acknowledged() -> Anyhow {
     let outcome = run_one(&leader, "SET k 2").await;
     assert!(matches!(outcome, Err(Denied::InDoubt | Denied::NoLeader)), "{outcome:?}");
     tokio::time::sleep(Duration::from_millis(2000)).await;
-    assert_eq!(leader.execute(vec![call("GET k")], Consistency::Linearizable).await, [Err(Denied::NoLeader)]);
+    assert_eq!(leader.execute(vec![call("GET k")], Consistency::Lease).await, [Err(Denied::NoLeader)]);
     assert_ne!(leader.status().role, Role::Leader, "it knows that it may have been replaced");
     Ok(())
 }

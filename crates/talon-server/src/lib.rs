@@ -9,3 +9,6 @@
 pub mod grpc;
 pub mod resp;
 pub mod secret;
+mod snapshots;
+
+pub use snapshots::{SnapshotLimits, Snapshots};

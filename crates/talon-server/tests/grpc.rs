@@ -2,6 +2,7 @@
 
 mod grpc_support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ use talon_proto::v1::set_request::Ttl;
 use talon_proto::v1::ttl_response::State;
 use talon_server::grpc::Settings;
 use talon_server::secret::Secret;
+use talon_server::{SnapshotLimits, Snapshots};
 use tokio_stream::StreamExt;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
@@ -245,7 +247,7 @@ async fn scans_stream_thousands_of_keys_from_one_moment() {
     served.double.fill((0..5_000).map(|n| (format!("k:{n:05}"), format!("v{n}").into_bytes())));
     served.double.fill([(String::new(), b"empty".to_vec()), ("other".into(), b"x".to_vec())]);
 
-    let prefix = |prefix: &str| v1::KeysPrefixRequest { prefix: bytes(prefix), consistency: 0 };
+    let prefix = |prefix: &str| v1::KeysPrefixRequest { prefix: bytes(prefix), consistency: 0, max_staleness_ms: 0 };
     let mut pages = kv.keys_prefix(prefix("k:")).await.unwrap().into_inner();
     let first = pages.next().await.unwrap().unwrap();
     assert_eq!(first.applied_index, 2);
@@ -257,14 +259,20 @@ async fn scans_stream_thousands_of_keys_from_one_moment() {
 
     let all = keys(kv.keys_prefix(prefix("")).await.unwrap().into_inner()).await;
     assert_eq!((all.len(), all[0].len()), (5_003, 0), "the empty key, too");
-    let pattern = v1::KeysMatchRequest { pattern: bytes("k:0[12]?00"), consistency: 0 };
+    let pattern = v1::KeysMatchRequest { pattern: bytes("k:0[12]?00"), consistency: 0, max_staleness_ms: 0 };
     let matching = keys(kv.keys_match(pattern).await.unwrap().into_inner()).await;
     assert_eq!(matching.len(), 20);
     assert_eq!(matching[19], "k:02900");
-    let nothing = v1::KeysMatchRequest { pattern: bytes("z*"), consistency: 0 };
+    let nothing = v1::KeysMatchRequest { pattern: bytes("z*"), consistency: 0, max_staleness_ms: 0 };
     assert!(keys(kv.keys_match(nothing).await.unwrap().into_inner()).await.is_empty());
 
-    let scan = |prefix: &str, offset, limit| v1::ScanRequest { prefix: bytes(prefix), offset, limit, consistency: 0 };
+    let scan = |prefix: &str, offset, limit| v1::ScanRequest {
+        prefix: bytes(prefix),
+        offset,
+        limit,
+        consistency: 0,
+        max_staleness_ms: 0,
+    };
     let some = keys(kv.keys_prefix_limit(scan("k:", 4_990, 250)).await.unwrap().into_inner()).await;
     assert_eq!(some.len(), 11);
     let some = pairs(kv.scan_prefix_limit(scan("k:", 150, 250)).await.unwrap().into_inner()).await;
@@ -296,11 +304,13 @@ async fn the_number_of_scans_is_bounded_and_one_that_nobody_reads_ends() {
 
 #[tokio::test]
 async fn snapshots_keep_a_moment_until_their_time_is_over() {
-    let settings = Settings { snapshots_max: 2, snapshot_ttl_ms_max: 60_000, ..Settings::default() };
+    let ttl_max = Duration::from_secs(60);
+    let snapshots = Snapshots::new(SnapshotLimits { snapshots_max: 2, ttl_max, ..SnapshotLimits::default() });
+    let settings = Settings { snapshots: Arc::new(snapshots), ..Settings::default() };
     let served = Served::start(settings).await;
     let mut kv = kv(&served).await;
     kv.set(set("k", "then")).await.unwrap();
-    let create = |ttl_ms| v1::CreateSnapshotRequest { ttl_ms, consistency: 0 };
+    let create = |ttl_ms| v1::CreateSnapshotRequest { ttl_ms, consistency: 0, max_staleness_ms: 0 };
     let snapshot = kv.create_snapshot(create(30_000)).await.unwrap().into_inner();
     assert_eq!((snapshot.applied_index, snapshot.clock_ms, snapshot.ttl_ms), (1, 1_000_000, 30_000));
     kv.set(set("k", "now")).await.unwrap();
@@ -364,19 +374,22 @@ async fn any_command_can_be_executed() {
 
     let commands =
         vec![command(&["SET", "n", "1"]), command(&["INCR", "n"]), command(&["INCR", "k"]), command(&["GET", "n"])];
-    let transaction = v1::ExecuteTransactionRequest { commands, consistency: 0 };
+    let transaction = v1::ExecuteTransactionRequest { commands, consistency: 0, max_staleness_ms: 0 };
     let replies = kv.execute_transaction(transaction).await.unwrap().into_inner().replies;
     assert_eq!(replies[1].kind, Some(Kind::Integer(2)));
     assert!(matches!(&replies[2].kind, Some(Kind::Error(_))));
     assert_eq!(replies[3].kind, Some(Kind::Bulk(bytes("2"))));
     let commands = vec![command(&["SET", "n", "7"]), command(&["NOPE"])];
-    let refused = kv.execute_transaction(v1::ExecuteTransactionRequest { commands, consistency: 0 }).await.unwrap_err();
+    let refused = kv
+        .execute_transaction(v1::ExecuteTransactionRequest { commands, consistency: 0, max_staleness_ms: 0 })
+        .await
+        .unwrap_err();
     assert_eq!(refused.code(), Code::InvalidArgument);
     assert_eq!(get(&mut kv, "n").await, Some(bytes("2")));
 }
 
 fn pipelined(id: u64, words: &[&str]) -> v1::PipelineRequest {
-    v1::PipelineRequest { id, call: Some(PipelineCall::Command(command(words))), consistency: 0 }
+    v1::PipelineRequest { id, call: Some(PipelineCall::Command(command(words))), consistency: 0, max_staleness_ms: 0 }
 }
 
 #[tokio::test]
@@ -428,12 +441,12 @@ async fn a_pipeline_goes_on_after_a_denial() {
     assert_eq!(denial.reason(), v1::denial::Reason::TooLarge);
     let commands = vec![command(&["SET", "k", "w"]), command(&["GET", "k"])];
     let transaction = Some(PipelineCall::Transaction(v1::Transaction { commands }));
-    let answer = ask(v1::PipelineRequest { id: 4, call: transaction, consistency: 2 }).await;
+    let answer = ask(v1::PipelineRequest { id: 4, call: transaction, consistency: 2, max_staleness_ms: 0 }).await;
     let Some(PipelineOutcome::Reply(v1::Reply { kind: Some(Kind::Array(list)) })) = answer.outcome else {
         panic!("an array")
     };
     assert_eq!(list.items[1].kind, Some(Kind::Bulk(bytes("w"))));
-    let answer = ask(v1::PipelineRequest { id: 5, call: None, consistency: 0 }).await;
+    let answer = ask(v1::PipelineRequest { id: 5, call: None, consistency: 0, max_staleness_ms: 0 }).await;
     let Some(PipelineOutcome::Reply(reply)) = answer.outcome else { panic!("a reply") };
     assert!(matches!(reply.kind, Some(Kind::Error(_))));
 }
@@ -497,8 +510,8 @@ async fn denials_are_statuses_that_say_what_became_of_the_write() {
 
     // A read that only the leader may answer, elsewhere.
     served.double.follow(member(2, 7_381));
-    let options = |consistency| Some(v1::ReadOptions { consistency, with_index: false });
-    let strict = v1::ReadKeyRequest { read: options(v1::Consistency::Linearizable.into()), ..read("k") };
+    let options = |consistency| Some(v1::ReadOptions { consistency, ..Default::default() });
+    let strict = v1::ReadKeyRequest { read: options(v1::Consistency::Lease.into()), ..read("k") };
     assert_eq!(kv.get(strict).await.unwrap_err().code(), Code::FailedPrecondition);
     let loose = v1::ReadKeyRequest { read: options(v1::Consistency::Snapshot.into()), ..read("k") };
     assert_eq!(kv.get(loose).await.unwrap().into_inner().value, None);

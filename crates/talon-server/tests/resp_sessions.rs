@@ -2,11 +2,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use support::{Door, Wire, show};
 use talon_core::Role;
 use talon_server::resp::RespSettings;
+use talon_server::{SnapshotLimits, Snapshots};
 
 async fn door() -> Door {
     Door::open(3, RespSettings::default()).await
@@ -188,4 +190,149 @@ async fn replies_before_a_command_that_waits_come_at_once() {
     while other.say("CLIENT LIST").await.matches("id=").count() > 1 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// The number of a snapshot that was made just now.
+async fn snapshot(client: &mut Wire, line: &str) -> String {
+    let made = client.say(line).await;
+    let number = made.strip_prefix("[(").and_then(|rest| rest.split(')').next());
+    number.unwrap_or_else(|| panic!("{line}: {made}")).to_owned()
+}
+
+#[tokio::test]
+async fn reads_name_a_snapshot() {
+    let door = door().await;
+    let mut client = door.client().await;
+    script(&mut client, &[("MSET a 1 ab 2", "OK")]).await;
+    let id = snapshot(&mut client, "SNAPSHOT CREATE").await;
+    script(&mut client, &[("SET a new", "OK"), ("DEL ab", "(1)")]).await;
+    let mut other = door.client().await;
+    assert_eq!(other.say(&format!("SNAPSHOT GET {id} a ab nope")).await, "[\"1\", \"2\", nil]");
+    assert_eq!(other.say(&format!("SNAPSHOT SCAN {id} a 1 10")).await, "[[\"ab\", \"2\"]]");
+    // From here on plain reads are answered from it, wherever they stand in a pipeline, and writes are not taken.
+    let pipeline =
+        format!("GET a\r\nSNAPSHOT USE {id}\r\nMGET a ab\r\nSET a 3\r\nKEYS *\r\nSNAPSHOT USE OFF\r\nGET a\r\n");
+    other.send(pipeline.as_bytes()).await;
+    let no_writes = "!ERR this connection reads from a snapshot and takes no writes (SNAPSHOT USE OFF ends that)";
+    for expected in ["\"new\"", "OK", "[\"1\", \"2\"]", no_writes, "[\"a\", \"ab\"]", "OK", "\"new\""] {
+        assert_eq!(show(&other.reply().await.expect("an answer")), expected);
+    }
+    let listed = client.say("SNAPSHOT LIST").await;
+    assert!(listed.contains(&format!("[\"id\", ({id}), \"index\", (0)")), "{listed}");
+    assert_eq!(client.say(&format!("SNAPSHOT EXTEND {id} PX 50000")).await, "OK");
+    other.say(&format!("SNAPSHOT USE {id}")).await;
+    assert_eq!(client.say(&format!("SNAPSHOT RELEASE {id}")).await, "OK");
+    let gone = "!NOSNAPSHOT unknown or expired snapshot";
+    script(&mut other, &[("GET a", gone), ("RESET", "RESET"), ("GET a", "\"new\"")]).await;
+    for line in ["GET # a", "SCAN # a 0 1", "USE #", "EXTEND #", "RELEASE #"] {
+        for number in [&*id, "0", "-1", "x", "18446744073709551616"] {
+            let line = format!("SNAPSHOT {}", line.replace('#', number));
+            assert_eq!(client.say(&line).await, gone, "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn snapshots_are_limited_in_number_and_age() {
+    let limits = SnapshotLimits { snapshots_max: 2, ttl_max: Duration::from_secs(60), ..SnapshotLimits::default() };
+    let settings = RespSettings { snapshots: Arc::new(Snapshots::new(limits)), ..RespSettings::default() };
+    let door = Door::open(1, settings).await;
+    let mut client = door.client().await;
+    let short = snapshot(&mut client, "SNAPSHOT CREATE PX 1").await;
+    let long = snapshot(&mut client, "SNAPSHOT CREATE PX 60000").await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    assert_eq!(client.say(&format!("SNAPSHOT GET {short} a")).await, "!NOSNAPSHOT unknown or expired snapshot");
+    assert_eq!(client.say(&format!("SNAPSHOT GET {long} a")).await, "[nil]");
+    snapshot(&mut client, "SNAPSHOT CREATE").await;
+    let too_many = "!ERR there are 2 snapshots, and there may be no more: release one, or wait for one to end";
+    let too_long = "!ERR a snapshot is kept for 60000 ms at most";
+    script(
+        &mut client,
+        &[
+            ("SNAPSHOT CREATE", too_many),
+            ("SNAPSHOT CREATE PX 60001", too_long),
+            ("SNAPSHOT CREATE PX 0", "!ERR invalid expire time in 'snapshot' command"),
+            ("SNAPSHOT CREATE EX 1", "!ERR syntax error"),
+            ("MULTI", "OK"),
+            ("SNAPSHOT CREATE", "!ERR Command not allowed inside a transaction"),
+            ("DISCARD", "OK"),
+        ],
+    )
+    .await;
+    let info = client.say("INFO talon").await;
+    assert!(info.contains("talon_snapshots:2\r\n"), "{info}");
+}
+
+#[tokio::test]
+async fn keys_of_a_slot_are_found() {
+    let door = door().await;
+    let mut client = door.client().await;
+    script(&mut client, &[("CLUSTER KEYSLOT {a}1", "(15495)"), ("MSET {a}1 x {a}2 x b x", "OK")]).await;
+    script(
+        &mut client,
+        &[
+            ("CLUSTER COUNTKEYSINSLOT 15495", "(2)"),
+            ("CLUSTER COUNTKEYSINSLOT 0", "(0)"),
+            ("CLUSTER COUNTKEYSINSLOT 16384", "!ERR Invalid slot"),
+            ("CLUSTER GETKEYSINSLOT 15495 10", "[\"{a}1\", \"{a}2\"]"),
+            ("CLUSTER GETKEYSINSLOT 15495 1", "[\"{a}1\"]"),
+            ("CLUSTER GETKEYSINSLOT 15495 0", "[]"),
+            ("CLUSTER GETKEYSINSLOT 15495 -1", "!ERR Invalid slot or number of keys"),
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn leadership_is_handed_over() {
+    let door = door().await;
+    let mut client = door.client().await;
+    let port = door.address.port();
+    script(
+        &mut client,
+        &[
+            ("FAILOVER TO 127.0.0.1 1", "!ERR FAILOVER target HOST and PORT is not a replica."),
+            (&format!("FAILOVER TO 127.0.0.1 {port}"), "!ERR FAILOVER target HOST and PORT is not a replica."),
+            ("FAILOVER TIMEOUT 0", "!ERR FAILOVER timeout must be greater than 0"),
+            ("FAILOVER FORCE", "!ERR FAILOVER with force option requires both a timeout and target HOST and IP."),
+            ("FAILOVER ABORT", "!ERR No failover in progress."),
+            ("FAILOVER ABORT TIMEOUT 1", "!ERR syntax error"),
+            ("FAILOVER NOW", "!ERR syntax error"),
+            (&format!("FAILOVER TO 127.0.0.1 {} TIMEOUT 5000", port + 2), "OK"),
+        ],
+    )
+    .await;
+    assert!(client.rest().await.is_empty(), "this node leads no longer, so its clients have to look elsewhere");
+    let mut other = door.client().await;
+    script(&mut other, &[("FAILOVER", "!ERR FAILOVER is not valid when server is a replica.")]).await;
+    let leader = other.say("SENTINEL GET-MASTER-ADDR-BY-NAME talon").await;
+    assert_eq!(leader, format!("[\"127.0.0.1\", \"{}\"]", port + 2));
+}
+
+#[tokio::test]
+async fn wait_counts_disks_too() {
+    let door = door().await;
+    let mut client = door.client().await;
+    door.database.change_status(|status| {
+        status.applied_index = 7;
+        for member in &mut status.members {
+            member.matched_index = Some(if member.id == 3 { 6 } else { 7 });
+        }
+    });
+    script(
+        &mut client,
+        &[
+            ("WAITAOF 1 1 1000", "[(1), (1)]"),
+            ("WAITAOF 1 2 10", "[(1), (1)]"),
+            ("WAITAOF 2 0 10", "!ERR value is out of range, must be between 0 and 1"),
+            ("WAITAOF 1 -1 10", "!ERR value is out of range, must be positive"),
+            ("WAITAOF 1 1 -1", "!ERR timeout is negative"),
+            ("MULTI", "OK"),
+            ("WAITAOF 0 0 0", "QUEUED"),
+            ("EXEC", "[[(1), (1)]]"),
+        ],
+    )
+    .await;
+    door.database.change_status(|status| status.members[0].matched_index = Some(6));
+    script(&mut client, &[("WAITAOF 1 0 10", "[(0), (1)]"), ("WAITAOF 0 0 10", "[(0), (1)]")]).await;
 }

@@ -90,6 +90,10 @@ impl Database for Talon {
         Ok(view)
     }
 
+    async fn read_at(&self, view: Arc<dyn PointInTime>, calls: Vec<Call>) -> Vec<Outcome> {
+        view.read_all(&calls)
+    }
+
     fn status(&self) -> Arc<Status> {
         let applied = self.machine().applied();
         let itself = Member {

@@ -376,7 +376,7 @@ async fn read_within(
     let goes_on = || poll_fn(|context| pause.poll_running(context));
     goes_on().await;
     let consistency = match linearizable {
-        true => talon_core::Consistency::Linearizable,
+        true => talon_core::Consistency::Lease,
         false => talon_core::Consistency::Snapshot,
     };
     let view = node.point_in_time(consistency).await?;

@@ -37,6 +37,8 @@ pub fn rule(words: &[Bytes], in_multi: bool) -> Rule {
         b"scan" => Rule::Page,
         // Chance, and facts of the server (its version, the connection's number).
         b"randomkey" | b"hello" => Rule::Kind,
+        // How each server holds its keys, which in Redis depends on how they came to be what they are.
+        b"object" | b"memory" => Rule::Kind,
         // Redis counts a key that has ended until somebody touches it. Outside MULTI the runner touches them all before.
         b"dbsize" if in_multi => Rule::AtLeast,
         _ => Rule::Bytes,

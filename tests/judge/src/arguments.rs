@@ -49,9 +49,16 @@ const PATTERNS: &[&[u8]] = &[
 ];
 
 #[rustfmt::skip]
+const FIELD_TYPES: &[&[u8]] = &[
+    b"u64", b"i65", b"u0", b"i0", b"i-1", b"u", b"", b"8", b"U8", b"I8", b"u08", b"u8 ", b"x8", b"i8\x00x", b"u8x", b"#8",
+    b"i9223372036854775809",
+];
+
+#[rustfmt::skip]
 const JUNK: &[&[u8]] = &[
     b"NX", b"xx", b"Gt", b"LT", b"EX", b"px", b"EXAT", b"PXAT", b"KEEPTTL", b"persist", b"GET", b"REPLACE", b"DB", b"LEN",
     b"IDX", b"MINMATCHLEN", b"MATCH", b"COUNT", b"TYPE", b"foo", b"", b"0", b"-1", b"a", b"\x00", b"ASYNC", b"SYNC",
+    b"BIT", b"BYTE", b"OVERFLOW", b"FAIL", b"sat", b"u8", b"#1", b"SAMPLES",
 ];
 
 /// A key.
@@ -85,6 +92,39 @@ pub fn offset(random: &mut Random) -> Bytes {
         0 => integer_without_room(random),
         1 => Bytes::from_static(b"16777216"),
         _ => Bytes::from(random.below(200).to_string()),
+    }
+}
+
+/// The number of a bit: not far, or beyond what is allowed.
+pub fn bit_offset(random: &mut Random) -> Bytes {
+    match random.below(20) {
+        // No number of the list is a bit between the first few and the last that may be.
+        0 => integer(random),
+        1 => Bytes::from_static(b"134217728"),
+        _ => Bytes::from(random.below(300).to_string()),
+    }
+}
+
+/// The type of a field of BITFIELD, or what is none.
+pub fn field_type(random: &mut Random) -> Bytes {
+    match random.below(20) {
+        0 => Bytes::from_static(random.pick(FIELD_TYPES)),
+        1..=3 => Bytes::from_static(random.pick(&["i64", "u63", "i63", "i1", "u1", "u62"]).as_bytes()),
+        _ => Bytes::from(format!("{}{}", random.pick(&["i", "u"]), 1 + random.below(40))),
+    }
+}
+
+/// Where a field begins: a bit, or the number of a field. None whose bit needs more than 64 bits, for there Redis wraps around.
+pub fn field_offset(random: &mut Random) -> Bytes {
+    if random.percent(70) { bit_offset(random) } else { Bytes::from(format!("#{}", random.below(14) as i64 - 1)) }
+}
+
+/// A number for a field: mostly near the edges of the small ones.
+pub fn field_number(random: &mut Random) -> Bytes {
+    match random.below(4) {
+        0 => integer(random),
+        1 => Bytes::from((random.number() as i64 >> random.below(64)).to_string()),
+        _ => Bytes::from((random.below(600) as i64 - 300).to_string()),
     }
 }
 

@@ -10,7 +10,10 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use crate::Step;
-use crate::arguments::{bad_time, float, integer, junk, key, offset, pattern, place, value};
+use crate::arguments::{
+    bad_time, bit_offset, field_number, field_offset, field_type, float, integer, junk, key, offset, pattern, place,
+    value,
+};
 use crate::random::Random;
 
 /// The shortest time to live, in seconds.
@@ -41,6 +44,14 @@ enum Part {
     /// Since the epoch, in seconds and ms.
     UnixSeconds,
     UnixMillis,
+    /// The number of a bit, and its value.
+    BitOffset,
+    Bit,
+    /// BIT or BYTE, or nothing.
+    Unit,
+    /// The steps of a BITFIELD; only reading ones.
+    Fields,
+    ReadFields,
     /// Options of SET, GETEX, the EXPIRE family, COPY, LCS, SCAN and FLUSHALL.
     SetOptions,
     GetexOptions,
@@ -87,6 +98,21 @@ const FORMS: &[(&str, &[Part])] = &[
     ("DECRBY", &[Key, Integer]),
     ("INCRBYFLOAT", &[Key, Float]),
     ("LCS", &[Key, Key, LcsOptions]),
+    ("SETBIT", &[Key, BitOffset, Bit]),
+    ("SETBIT", &[Key, BitOffset, Bit]),
+    ("GETBIT", &[Key, BitOffset]),
+    ("BITCOUNT", &[Key]),
+    ("BITCOUNT", &[Key, Place, Place, Unit]),
+    ("BITPOS", &[Key, Bit]),
+    ("BITPOS", &[Key, Bit, Place]),
+    ("BITPOS", &[Key, Bit, Place, Place, Unit]),
+    ("BITOP", &[Word("AND"), Key, Keys]),
+    ("BITOP", &[Word("OR"), Key, Keys]),
+    ("BITOP", &[Word("XOR"), Key, Keys]),
+    ("BITOP", &[Word("NOT"), Key, Key]),
+    ("BITFIELD", &[Key, Fields]),
+    ("BITFIELD", &[Key, Fields]),
+    ("BITFIELD_RO", &[Key, ReadFields]),
     ("EXPIRE", &[Key, Seconds, ExpireOptions]),
     ("PEXPIRE", &[Key, Millis, ExpireOptions]),
     ("EXPIREAT", &[Key, UnixSeconds, ExpireOptions]),
@@ -103,6 +129,12 @@ const FORMS: &[(&str, &[Part])] = &[
     ("RANDOMKEY", &[]),
     ("KEYS", &[Pattern]),
     ("SCAN", &[Word("0"), ScanOptions, Word("COUNT"), Word("1000")]),
+    ("OBJECT", &[Word("ENCODING"), Key]),
+    ("OBJECT", &[Word("REFCOUNT"), Key]),
+    ("OBJECT", &[Word("IDLETIME"), Key]),
+    ("OBJECT", &[Word("FREQ"), Key]),
+    ("MEMORY", &[Word("USAGE"), Key]),
+    ("MEMORY", &[Word("USAGE"), Key, Word("SAMPLES"), Integer]),
     ("DBSIZE", &[]),
     ("PING", &[]),
     ("PING", &[Value]),
@@ -114,6 +146,12 @@ const RARE_FORMS: &[(&str, &[Part])] = &[
     ("FLUSHALL", &[FlushOptions]),
     ("FLUSHDB", &[FlushOptions]),
     ("SELECT", &[Integer]),
+    ("MOVE", &[Key, Integer]),
+    ("SWAPDB", &[Word("0"), Word("0")]),
+    ("SWAPDB", &[Integer, Integer]),
+    ("OBJECT", &[Word("nosuch"), Key]),
+    ("OBJECT", &[Word("HELP")]),
+    ("MEMORY", &[Word("HELP")]),
     ("HELLO", &[Word("2")]),
     ("HELLO", &[Word("3")]),
     ("HELLO", &[Integer]),
@@ -232,9 +270,10 @@ impl Sequence {
     /// Leaves a word out, doubles one, adds one, or puts junk in its place.
     fn break_one(&mut self, words: &mut Vec<Bytes>) {
         let place = self.random.below(words.len());
-        match self.random.below(5) {
-            // A cursor or a count must not vanish from SCAN: what one page holds is each server's own matter.
-            0 if words.len() > 1 && !words[0].eq_ignore_ascii_case(b"SCAN") => {
+        // SCAN keeps its cursor and its count: what one page holds is each server's own matter.
+        let ways = if words[0].eq_ignore_ascii_case(b"SCAN") { 1 } else { 5 };
+        match self.random.below(ways) + 5 - ways {
+            0 if words.len() > 1 => {
                 words.remove(place.max(1));
             }
             1 => words.insert(place.max(1).min(words.len()), junk(&mut self.random)),
@@ -270,6 +309,34 @@ impl Sequence {
             Integer => words.push(integer(random)),
             Place => words.push(place(random)),
             Offset => words.push(offset(random)),
+            BitOffset => words.push(bit_offset(random)),
+            Bit => words.push(if random.percent(90) { random.pick(&["0", "1"]).into() } else { integer(random) }),
+            Unit => match random.below(8) {
+                0..=2 => {}
+                3..=6 => self.word("BIT", words),
+                _ => self.word("BYTE", words),
+            },
+            ReadFields => (0..=random.below(4)).for_each(|_| self.field("GET", words)),
+            Fields => {
+                for _ in 0..=random.below(5) {
+                    match self.random.below(8) {
+                        0 | 1 => self.field("GET", words),
+                        2..=4 => {
+                            self.field("SET", words);
+                            words.push(field_number(&mut self.random));
+                        }
+                        5 | 6 => {
+                            self.field("INCRBY", words);
+                            words.push(field_number(&mut self.random));
+                        }
+                        _ => {
+                            self.word("OVERFLOW", words);
+                            let how = self.random.pick(&["WRAP", "SAT", "SAT", "FAIL"]);
+                            self.word(how, words);
+                        }
+                    }
+                }
+            }
             Float => words.push(float(random)),
             Pattern => words.push(pattern(random)),
             Seconds => {
@@ -364,6 +431,13 @@ impl Sequence {
             }
             Word(word) => self.word(word, words),
         }
+    }
+
+    /// A step of a BITFIELD, up to its offset.
+    fn field(&mut self, step: &'static str, words: &mut Vec<Bytes>) {
+        self.word(step, words);
+        words.push(field_type(&mut self.random));
+        words.push(field_offset(&mut self.random));
     }
 
     /// One of EX, PX, EXAT and PXAT with its time.

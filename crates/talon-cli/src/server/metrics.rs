@@ -206,6 +206,10 @@ pub(super) mod tests {
         async fn point_in_time(&self, _: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
             Err(Denied::Loading)
         }
+        async fn read_at(&self, view: Arc<dyn PointInTime>, calls: Vec<Call>) -> Vec<Outcome> {
+            view.read_all(&calls)
+        }
+
         fn status(&self) -> Arc<Status> {
             Arc::new(status())
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use talon_core::{Administer, Database, Role};
 use talon_raft::{Node, NodeAddress};
-use talon_server::{grpc, resp};
+use talon_server::{Snapshots, grpc, resp};
 use tokio::runtime::Handle;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::doors::Door;
 use super::{ServerError, http, join, metrics};
 use crate::operator::Operator;
-use crate::settings::{LiveSettings, Peer, Resolved, Secret};
+use crate::settings::{LiveSettings, Peer, Resolved, Secret, WritesOnFollower};
 use crate::signals::EndWish;
 
 /// How often it is looked whether a starting node serves, for that may change without a change of the status's version.
@@ -105,6 +105,8 @@ struct House {
     close: CancellationToken,
     /// Closes the HTTP port, last of all.
     close_http: CancellationToken,
+    /// Made at one front door, they are there at the other one, too.
+    snapshots: Arc<Snapshots>,
     tasks: JoinSet<Result<(), String>>,
 }
 
@@ -113,6 +115,7 @@ impl House {
         House {
             node,
             resp_metrics: Arc::default(),
+            snapshots: Arc::default(),
             draining: CancellationToken::new(),
             close: CancellationToken::new(),
             close_http: CancellationToken::new(),
@@ -140,6 +143,8 @@ impl House {
             protected_mode: resolved.settings.protected_mode,
             request_bytes_max: resolved.settings.request_bytes_max,
             connections_max: resolved.settings.maxclients,
+            snapshots: Arc::clone(&self.snapshots),
+            consistency: resolved.settings.consistency,
             ..grpc::Settings::default()
         };
         let (node, close) = (Arc::clone(&self.node), self.close.clone());
@@ -168,7 +173,10 @@ impl House {
             slowlog_entries_max: own.slowlog_entries_max,
             latency_threshold_ms: own.latency_threshold_ms,
             parameters: live.settings,
+            forwards: resolved.settings.writes_on_follower == WritesOnFollower::Forward,
+            consistency: resolved.settings.consistency,
             sentinel_name: resolved.settings.master_name.clone(),
+            snapshots: Arc::clone(&self.snapshots),
             metrics: Arc::clone(&self.resp_metrics),
             ..resp::RespSettings::default()
         });
@@ -280,6 +288,10 @@ fn raft_settings(resolved: &Resolved, accept_clock_jump: bool) -> talon_raft::Se
         cluster_secret: resolved.cluster_secret.as_ref().map(Secret::expose).unwrap_or_default().to_owned(),
         request_bytes_max: settings.request_bytes_max,
         hold_ms_max: settings.hold_ms_max,
+        writes_on_follower: match settings.writes_on_follower {
+            WritesOnFollower::Redirect => talon_raft::WritesOnFollower::Redirect,
+            WritesOnFollower::Forward => talon_raft::WritesOnFollower::Forward,
+        },
         replica_staleness_ms_max: settings.replica_staleness_ms_max,
         election_timeout_ms_min: settings.election_timeout_ms_min,
         election_timeout_ms_max: settings.election_timeout_ms_max,

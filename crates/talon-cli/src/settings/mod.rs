@@ -4,6 +4,7 @@
 //! A field's name is the key in the file; in capitals behind `TALON_` it is the environment variable, and with dashes
 //! it is the flag. Its comment is the help text.
 
+mod as_text;
 mod live;
 mod load;
 mod peer;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueEnum};
 use serde::{Deserialize, Serialize};
+use talon_core::Consistency;
 
 pub use live::LiveSettings;
 pub use load::{ServerCommand, load, unknown_variables};
@@ -35,6 +37,16 @@ pub enum LogFormat {
     Human,
     /// For machines: one JSON object a line.
     Json,
+}
+
+/// What a node that does not lead does with writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum WritesOnFollower {
+    /// Names the leader.
+    Redirect,
+    /// Has the leader carry them out.
+    Forward,
 }
 
 /// The settings of one node, as they were written.
@@ -149,6 +161,18 @@ pub struct Settings {
     /// For how long a follower answers reads without word from a leader; 0: for ever.
     #[arg(long, env = "TALON_REPLICA_STALENESS_MS_MAX", default_value_t = 10_000)]
     pub replica_staleness_ms_max: u64,
+
+    /// What this node does with writes while it does not lead: it names the leader (`-MOVED`), or has the leader carry them out and answers
+    /// with its answers. Then any client works on any node, and keeps its connection when another node leads.
+    #[arg(long, env = "TALON_WRITES_ON_FOLLOWER", value_enum, default_value = "redirect")]
+    pub writes_on_follower: WritesOnFollower,
+
+    /// How reads are answered that do not choose it themselves (CLIENT CONSISTENCY, gRPC's `consistency`): `default` (linearizable on the
+    /// leader, the newest state on a follower), `linearizable` (on every node), `lease` (by the leader alone), `snapshot` (the
+    /// newest state of any node), or `bounded N`, with N in milliseconds: any node, at most so stale.
+    #[arg(long, env = "TALON_CONSISTENCY", default_value_t = Consistency::Default)]
+    #[serde(with = "as_text")]
+    pub consistency: Consistency,
 
     /// For how long a command is held while nobody leads.
     #[arg(long, env = "TALON_HOLD_MS_MAX", default_value_t = 5_000)]

@@ -1,6 +1,9 @@
 //! The command table: one file a command, one row a command.
 
+pub mod bits;
 mod deadline;
+mod grow;
+pub mod introspection;
 pub mod keys;
 mod range;
 mod room;
@@ -10,16 +13,31 @@ pub mod talon;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use crate::command::Command;
+use bytes::Bytes;
+
+use crate::command::{Command, Container, unknown_command};
+use crate::error::Refusal;
 
 /// The families, each with its rows.
-static FAMILIES: [&[&Command]; 3] = [strings::ROWS, keys::ROWS, talon::ROWS];
+static FAMILIES: [&[&Command]; 5] = [strings::ROWS, bits::ROWS, keys::ROWS, introspection::ROWS, talon::ROWS];
+
+/// The names that stand for subcommands.
+pub static CONTAINERS: [&Container; 2] = [&introspection::OBJECT, &introspection::MEMORY];
 
 /// The longest name, in bytes.
 const NAME_BYTES_MAX: usize = 32;
 
-static BY_NAME: LazyLock<BTreeMap<&'static [u8], &'static Command>> = LazyLock::new(|| {
-    all().filter(|command| !command.is_internal()).map(|command| (command.facts.name.as_bytes(), command)).collect()
+/// What a name stands for.
+#[derive(Clone, Copy)]
+enum Named {
+    Command(&'static Command),
+    Container(&'static Container),
+}
+
+static BY_NAME: LazyLock<BTreeMap<&'static [u8], Named>> = LazyLock::new(|| {
+    let commands = public().map(|command| (command.facts.name.as_bytes(), Named::Command(command)));
+    let containers = CONTAINERS.iter().map(|container| (container.facts.name.as_bytes(), Named::Container(container)));
+    commands.chain(containers).collect()
 });
 
 static BY_ID: LazyLock<Vec<Option<&'static Command>>> = LazyLock::new(|| {
@@ -39,13 +57,36 @@ pub fn all() -> impl Iterator<Item = &'static Command> {
     FAMILIES.iter().flat_map(|family| family.iter().copied())
 }
 
-/// The row of a command that clients may send, by its name in any case.
-pub fn lookup(name: &[u8]) -> Option<&'static Command> {
+/// The rows of commands that clients may send by their name; subcommands are found through their containers.
+pub fn public() -> impl Iterator<Item = &'static Command> {
+    all().filter(|command| !command.is_internal() && !command.facts.name.contains('|'))
+}
+
+fn named(name: &[u8]) -> Option<Named> {
     let mut lower = [0u8; NAME_BYTES_MAX];
     let lower = lower.get_mut(..name.len())?;
     lower.copy_from_slice(name);
     lower.make_ascii_lowercase();
     BY_NAME.get(&*lower).copied()
+}
+
+/// The row of a command that clients may send by its name, which may be in any case.
+pub fn lookup(name: &[u8]) -> Option<&'static Command> {
+    match named(name)? {
+        Named::Command(command) => Some(command),
+        Named::Container(_) => None,
+    }
+}
+
+/// The row of the command or subcommand that these words mean, whose number fits it.
+///
+/// # Errors
+/// Redis's own refusals for an unknown command or subcommand and a wrong number of arguments.
+pub fn resolve(name: &[u8], args: &[Bytes]) -> Result<&'static Command, Refusal> {
+    match named(name).ok_or_else(|| unknown_command(name, args))? {
+        Named::Command(command) => command.facts.check_arity(args.len() + 1).map(|()| command),
+        Named::Container(container) => container.resolve(args),
+    }
 }
 
 /// The row with this stable id, internal ones included.

@@ -41,6 +41,19 @@ enum Purpose {
     Replication,
     Heartbeat,
     Checkpoint,
+    /// Clients' calls.
+    Forward,
+}
+
+impl Purpose {
+    /// Those that do not share it have connections of their own.
+    fn channel(self) -> u8 {
+        match self {
+            Purpose::Replication | Purpose::Heartbeat => 0,
+            Purpose::Checkpoint => 1,
+            Purpose::Forward => 2,
+        }
+    }
 }
 
 /// Makes the clients that openraft asks for; connections are shared and made when first used.
@@ -48,8 +61,8 @@ enum Purpose {
 pub struct Network {
     link: Arc<Link>,
     sockets: Arc<dyn Sockets>,
-    /// By address, and whether they are for checkpoints.
-    channels: Arc<Mutex<BTreeMap<(String, bool), Channel>>>,
+    /// By address, and what they are for ([`Purpose::channel`]).
+    channels: Arc<Mutex<BTreeMap<(String, u8), Channel>>>,
 }
 
 impl Network {
@@ -61,7 +74,7 @@ impl Network {
     fn peer(&self, id: u64, node: &NodeAddress, purpose: Purpose) -> Peer {
         let address = format!("http://{}:{}", node.host, node.raft_port);
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (address, purpose == Purpose::Checkpoint);
+        let key = (address, purpose.channel());
         let channel = match channels.get(&key) {
             Some(channel) => Ok(channel.clone()),
             None => self.connect(&key.0, node).inspect(|channel| {
@@ -87,6 +100,40 @@ impl Network {
         let request = peer.link.request(peer.id, message);
         let mut client = peer.client().map_err(|error| Status::unavailable(error.to_string()))?;
         let answer = tokio::time::timeout(2 * CONNECT_TIMEOUT, client.hello(request)).await;
+        answer.map_err(|_| Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
+    }
+
+    /// Asks the leader where a read has to stand.
+    ///
+    /// # Errors
+    /// If it does not say so in time.
+    pub async fn read_index(
+        &self,
+        id: u64,
+        node: &NodeAddress,
+        message: v1::ReadIndexRequest,
+        time_max: Duration,
+    ) -> Result<v1::ReadIndexReply, Status> {
+        let peer = self.peer(id, node, Purpose::Heartbeat);
+        let mut client = peer.client().map_err(|error| Status::unavailable(error.to_string()))?;
+        let answer = tokio::time::timeout(time_max, client.read_index(peer.link.request(peer.id, message))).await;
+        answer.map_err(|_| Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
+    }
+
+    /// Has the leader carry out calls.
+    ///
+    /// # Errors
+    /// If it does not answer in time.
+    pub async fn forward(
+        &self,
+        id: u64,
+        node: &NodeAddress,
+        message: v1::ForwardRequest,
+        time_max: Duration,
+    ) -> Result<v1::ForwardReply, Status> {
+        let peer = self.peer(id, node, Purpose::Forward);
+        let mut client = peer.client().map_err(|error| Status::failed_precondition(error.to_string()))?;
+        let answer = tokio::time::timeout(time_max, client.forward(peer.link.request(peer.id, message))).await;
         answer.map_err(|_| Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
     }
 
@@ -265,7 +312,7 @@ impl NetStreamAppend<TypeConfig> for Peer {
             // A heartbeat has no entries either, and goes at once.
             let requests = match self.purpose {
                 Purpose::Replication => marks::with_entries(input).boxed(),
-                Purpose::Heartbeat | Purpose::Checkpoint => input.boxed(),
+                Purpose::Heartbeat | Purpose::Checkpoint | Purpose::Forward => input.boxed(),
             };
             let leading = self.leading.get_mut().unwrap_or_else(PoisonError::into_inner);
             Ok(leading.exchange(requests).await?.boxed())

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::{TransferLeaderRequest, VoteRequest};
 use openraft::storage::Snapshot;
+use talon_core::Denied;
 use talon_proto::v1;
 use talon_proto::v1::checkpoint_chunk::Part;
 use tokio_util::sync::CancellationToken;
@@ -14,6 +15,7 @@ use super::Link;
 use super::convert::{log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 use crate::checkpoint::Incoming;
 use crate::disk::DiskRoom;
+use crate::environment::Eventually;
 use crate::state::{Raft, Stores};
 use crate::types::{DecodeError, Vote};
 
@@ -35,6 +37,13 @@ pub trait Gate: Send + Sync + 'static {
     fn takes_entries(&self) -> bool;
     /// What is known of the room on the disk.
     fn disk(&self) -> &DiskRoom;
+    /// As the leader: where a read on another node has to stand.
+    fn read_index(&self, request: v1::ReadIndexRequest) -> Eventually<'_, Result<v1::ReadIndexReply, Denied>>;
+    /// As the leader: carries out calls that a member has sent.
+    ///
+    /// # Errors
+    /// If nothing was carried out.
+    fn forward(&self, from: u64, request: v1::ForwardRequest) -> Eventually<'_, Result<v1::ForwardReply, Status>>;
     /// A leader was heard and accepted; it had committed up to here.
     fn heard(&self, received: Received);
 }
@@ -186,6 +195,17 @@ impl v1::raft_server::Raft for RaftService {
         let answer = self.raft.handle_transfer_leader(request).await.map_err(stopped)?;
         let refused = answer.err().map(|error| error.to_string()).unwrap_or_default();
         Ok(Response::new(v1::TransferLeaderReply { refused }))
+    }
+
+    async fn read_index(&self, request: Request<v1::ReadIndexRequest>) -> Result<Response<v1::ReadIndexReply>, Status> {
+        self.admit(&request)?;
+        let answer = self.gate.read_index(request.into_inner()).await;
+        answer.map(Response::new).map_err(|denied| Status::unavailable(format!("no read index: {denied:?}")))
+    }
+
+    async fn forward(&self, request: Request<v1::ForwardRequest>) -> Result<Response<v1::ForwardReply>, Status> {
+        let from = self.admit(&request)?;
+        self.gate.forward(from, request.into_inner()).await.map(Response::new)
     }
 
     async fn checkpoint(

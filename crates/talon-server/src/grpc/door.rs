@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use talon_core::consistency::BOUND_MS_MAX;
 use talon_core::typed::Function;
 use talon_core::{Call, Consistency, Database, Denied, PointInTime, Refusal, Reply, Request};
 use talon_proto::v1;
@@ -13,14 +14,12 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 use super::settings::Settings;
-use super::snapshots::Snapshots;
 use super::status::{self, Fate};
 
 /// The data behind the door, with the door's bounds.
 pub(super) struct Door<D> {
     pub(super) database: Arc<D>,
     pub(super) settings: Settings,
-    pub(super) snapshots: Snapshots,
     /// The places for scans.
     pub(super) scans: Arc<Semaphore>,
     /// Cancelled when the node goes down.
@@ -32,24 +31,6 @@ pub(super) struct Door<D> {
 pub(super) struct Reading {
     pub(super) consistency: Consistency,
     pub(super) with_index: bool,
-}
-
-impl Reading {
-    /// The wishes of a request; none are the defaults.
-    pub(super) fn of(options: Option<v1::ReadOptions>) -> Result<Reading, Status> {
-        let options = options.unwrap_or_default();
-        Ok(Reading { consistency: consistency(options.consistency)?, with_index: options.with_index })
-    }
-}
-
-/// The consistency with this number.
-pub(super) fn consistency(number: i32) -> Result<Consistency, Status> {
-    match v1::Consistency::try_from(number) {
-        Ok(v1::Consistency::Default) => Ok(Consistency::Default),
-        Ok(v1::Consistency::Linearizable) => Ok(Consistency::Linearizable),
-        Ok(v1::Consistency::Snapshot) => Ok(Consistency::Snapshot),
-        Err(_) => Err(status::invalid(format!("ERR there is no consistency with the number {number}"))),
-    }
 }
 
 /// The request that a command's words make.
@@ -66,9 +47,31 @@ pub(super) fn parse_all(commands: Vec<v1::Command>) -> Result<Vec<Request>, Refu
 
 impl<D: Database> Door<D> {
     pub(super) fn new(database: Arc<D>, settings: Settings, stopping: CancellationToken) -> Door<D> {
-        let snapshots = Snapshots::new(settings.snapshots_max);
         let scans = Arc::new(Semaphore::new(settings.scans_max.min(Semaphore::MAX_PERMITS)));
-        Door { database, settings, snapshots, scans, stopping }
+        Door { database, settings, scans, stopping }
+    }
+
+    /// The wishes of a request; none are the defaults.
+    pub(super) fn reading(&self, options: Option<v1::ReadOptions>) -> Result<Reading, Status> {
+        let v1::ReadOptions { consistency, with_index, max_staleness_ms } = options.unwrap_or_default();
+        Ok(Reading { consistency: self.consistency(consistency, max_staleness_ms)?, with_index })
+    }
+
+    /// The consistency with this number, and this bound if it has one.
+    pub(super) fn consistency(&self, number: i32, max_staleness_ms: u64) -> Result<Consistency, Status> {
+        match v1::Consistency::try_from(number) {
+            Ok(v1::Consistency::Default) => Ok(self.settings.consistency),
+            Ok(v1::Consistency::Linearizable) => Ok(Consistency::Linearizable),
+            Ok(v1::Consistency::Lease) => Ok(Consistency::Lease),
+            Ok(v1::Consistency::Snapshot) => Ok(Consistency::Snapshot),
+            Ok(v1::Consistency::Bounded) if max_staleness_ms <= BOUND_MS_MAX => {
+                Ok(Consistency::Bounded { ms: max_staleness_ms })
+            }
+            Ok(v1::Consistency::Bounded) => {
+                Err(status::invalid(format!("ERR max_staleness_ms of {max_staleness_ms} is above {BOUND_MS_MAX}")))
+            }
+            Err(_) => Err(status::invalid(format!("ERR there is no consistency with the number {number}"))),
+        }
     }
 
     /// When a request has to be answered: after the server's bound, or a little before the client's own deadline, so that

@@ -15,11 +15,12 @@ use talon_proto::v1::ttl_response::State;
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::door::{self, Door, Reading, read_view};
+use super::door::{self, Door, read_view};
+use super::pipeline;
 use super::reply::to_message;
 use super::scans::{self, Pages, Wanted};
 use super::status::{self, Fate};
-use super::{pipeline, snapshots};
+use crate::snapshots::{TooLong, TooMany};
 
 /// Serves [`Kv`] over a door.
 pub(super) struct KvDoor<D> {
@@ -51,7 +52,7 @@ impl<D: Database> KvDoor<D> {
     ) -> Result<(T, Option<u64>), Status> {
         let deadline = self.door.deadline(request.metadata());
         let v1::ReadKeyRequest { key, read } = request.into_inner();
-        self.door.read(function(key), Reading::of(read)?, deadline).await
+        self.door.read(function(key), self.door.reading(read)?, deadline).await
     }
 
     /// Takes a request without arguments apart, and carries a function out that reads.
@@ -61,27 +62,31 @@ impl<D: Database> KvDoor<D> {
         function: Function<T>,
     ) -> Result<(T, Option<u64>), Status> {
         let deadline = self.door.deadline(request.metadata());
-        let reading = Reading::of(request.into_inner().read)?;
+        let reading = self.door.reading(request.into_inner().read)?;
         self.door.read(function, reading, deadline).await
     }
 
-    async fn scan<P: scans::Page>(&self, wanted: Wanted, consistency: i32, deadline: Instant) -> Answer<Pages<P>> {
-        let view = self.door.view(door::consistency(consistency)?, deadline).await?;
+    async fn scan<P: scans::Page>(
+        &self,
+        wanted: Wanted,
+        consistency: Result<Consistency, Status>,
+        deadline: Instant,
+    ) -> Answer<Pages<P>> {
+        let view = self.door.view(consistency?, deadline).await?;
         Ok(Response::new(scans::run(&self.door, view, wanted)?))
     }
 
     fn snapshot_ttl(&self, ttl_ms: u64) -> Result<Duration, Status> {
-        let settings = &self.door.settings;
-        let max = settings.snapshot_ttl_ms_max;
-        match ttl_ms {
-            0 => Ok(Duration::from_millis(settings.snapshot_ttl_ms_default.min(max))),
-            ttl_ms if ttl_ms > max => Err(status::invalid(format!("ERR a snapshot is kept for {max} ms at most"))),
-            ttl_ms => Ok(Duration::from_millis(ttl_ms)),
-        }
+        let snapshots = &self.door.settings.snapshots;
+        let asked = (ttl_ms != 0).then(|| Duration::from_millis(ttl_ms));
+        snapshots.ttl(asked).map_err(|TooLong| {
+            let max = snapshots.limits().ttl_max.as_millis();
+            status::invalid(format!("ERR a snapshot is kept for {max} ms at most"))
+        })
     }
 
     fn snapshot(&self, id: u64) -> Result<Arc<dyn talon_core::PointInTime>, Status> {
-        self.door.snapshots.view(id).ok_or_else(no_snapshot)
+        self.door.settings.snapshots.view(id).ok_or_else(no_snapshot)
     }
 }
 
@@ -136,7 +141,7 @@ impl<D: Database> Kv for KvDoor<D> {
     async fn m_get(&self, request: Request<v1::MGetRequest>) -> Answer<v1::MGetResponse> {
         let deadline = self.door.deadline(request.metadata());
         let v1::MGetRequest { keys, read } = request.into_inner();
-        let (values, applied_index) = self.door.read(typed::mget(keys), Reading::of(read)?, deadline).await?;
+        let (values, applied_index) = self.door.read(typed::mget(keys), self.door.reading(read)?, deadline).await?;
         let values = values.into_iter().map(|value| v1::OptionalValue { value }).collect();
         Ok(Response::new(v1::MGetResponse { values, applied_index }))
     }
@@ -156,7 +161,7 @@ impl<D: Database> Kv for KvDoor<D> {
         let deadline = self.door.deadline(request.metadata());
         let v1::GetRangeRequest { key, start, end, read } = request.into_inner();
         let function = typed::getrange(key, start, end);
-        let (part, index) = self.door.read(function, Reading::of(read)?, deadline).await?;
+        let (part, index) = self.door.read(function, self.door.reading(read)?, deadline).await?;
         value((Some(part), index))
     }
 
@@ -238,7 +243,8 @@ impl<D: Database> Kv for KvDoor<D> {
 
     async fn keys_prefix(&self, request: Request<v1::KeysPrefixRequest>) -> Answer<Self::KeysPrefixStream> {
         let deadline = self.door.deadline(request.metadata());
-        let v1::KeysPrefixRequest { prefix, consistency } = request.into_inner();
+        let v1::KeysPrefixRequest { prefix, consistency, max_staleness_ms } = request.into_inner();
+        let consistency = self.door.consistency(consistency, max_staleness_ms);
         self.scan(Wanted::prefix(prefix, 0, 0), consistency, deadline).await
     }
 
@@ -246,7 +252,8 @@ impl<D: Database> Kv for KvDoor<D> {
 
     async fn keys_match(&self, request: Request<v1::KeysMatchRequest>) -> Answer<Self::KeysMatchStream> {
         let deadline = self.door.deadline(request.metadata());
-        let v1::KeysMatchRequest { pattern, consistency } = request.into_inner();
+        let v1::KeysMatchRequest { pattern, consistency, max_staleness_ms } = request.into_inner();
+        let consistency = self.door.consistency(consistency, max_staleness_ms);
         self.scan(Wanted::pattern(&pattern), consistency, deadline).await
     }
 
@@ -254,7 +261,8 @@ impl<D: Database> Kv for KvDoor<D> {
 
     async fn keys_prefix_limit(&self, request: Request<v1::ScanRequest>) -> Answer<Self::KeysPrefixLimitStream> {
         let deadline = self.door.deadline(request.metadata());
-        let v1::ScanRequest { prefix, offset, limit, consistency } = request.into_inner();
+        let v1::ScanRequest { prefix, offset, limit, consistency, max_staleness_ms } = request.into_inner();
+        let consistency = self.door.consistency(consistency, max_staleness_ms);
         self.scan(Wanted::prefix(prefix, offset, limit), consistency, deadline).await
     }
 
@@ -262,7 +270,8 @@ impl<D: Database> Kv for KvDoor<D> {
 
     async fn scan_prefix_limit(&self, request: Request<v1::ScanRequest>) -> Answer<Self::ScanPrefixLimitStream> {
         let deadline = self.door.deadline(request.metadata());
-        let v1::ScanRequest { prefix, offset, limit, consistency } = request.into_inner();
+        let v1::ScanRequest { prefix, offset, limit, consistency, max_staleness_ms } = request.into_inner();
+        let consistency = self.door.consistency(consistency, max_staleness_ms);
         self.scan(Wanted::prefix(prefix, offset, limit), consistency, deadline).await
     }
 
@@ -276,13 +285,13 @@ impl<D: Database> Kv for KvDoor<D> {
 
     async fn create_snapshot(&self, request: Request<v1::CreateSnapshotRequest>) -> Answer<v1::CreateSnapshotResponse> {
         let deadline = self.door.deadline(request.metadata());
-        let v1::CreateSnapshotRequest { ttl_ms, consistency } = request.into_inner();
+        let v1::CreateSnapshotRequest { ttl_ms, consistency, max_staleness_ms } = request.into_inner();
         let ttl = self.snapshot_ttl(ttl_ms)?;
-        let snapshots = &self.door.snapshots;
+        let snapshots = &self.door.settings.snapshots;
         if !snapshots.has_room() {
-            return Err(too_many_snapshots(snapshots::TooMany));
+            return Err(too_many_snapshots(TooMany));
         }
-        let view = self.door.view(door::consistency(consistency)?, deadline).await?;
+        let view = self.door.view(self.door.consistency(consistency, max_staleness_ms)?, deadline).await?;
         let (applied_index, clock_ms) = (view.index(), view.clock_ms());
         let id = snapshots.keep(view, ttl).map_err(too_many_snapshots)?;
         let ttl_ms = ttl.as_millis() as u64;
@@ -310,20 +319,20 @@ impl<D: Database> Kv for KvDoor<D> {
     async fn extend_snapshot(&self, request: Request<v1::ExtendSnapshotRequest>) -> Answer<v1::ExtendSnapshotResponse> {
         let v1::ExtendSnapshotRequest { id, ttl_ms } = request.into_inner();
         let ttl = self.snapshot_ttl(ttl_ms)?;
-        if !self.door.snapshots.extend(id, ttl) {
+        if !self.door.settings.snapshots.extend(id, ttl) {
             return Err(no_snapshot());
         }
         Ok(Response::new(v1::ExtendSnapshotResponse { ttl_ms: ttl.as_millis() as u64 }))
     }
 
     async fn release_snapshot(&self, request: Request<v1::ReleaseSnapshotRequest>) -> Answer<v1::FlagResponse> {
-        done(self.door.snapshots.release(request.into_inner().id))
+        done(self.door.settings.snapshots.release(request.into_inner().id))
     }
 
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Answer<v1::ExecuteResponse> {
         let deadline = self.door.deadline(request.metadata());
         let v1::ExecuteRequest { words, read, read_only } = request.into_inner();
-        let reading = Reading::of(read)?;
+        let reading = self.door.reading(read)?;
         let (reply, applied_index) = match door::parse(words) {
             Err(refusal) => (Reply::Error(refusal), None),
             Ok(request) if request.command.is_write() && read_only => {
@@ -343,8 +352,8 @@ impl<D: Database> Kv for KvDoor<D> {
         request: Request<v1::ExecuteTransactionRequest>,
     ) -> Answer<v1::ExecuteTransactionResponse> {
         let deadline = self.door.deadline(request.metadata());
-        let v1::ExecuteTransactionRequest { commands, consistency } = request.into_inner();
-        let consistency: Consistency = door::consistency(consistency)?;
+        let v1::ExecuteTransactionRequest { commands, consistency, max_staleness_ms } = request.into_inner();
+        let consistency: Consistency = self.door.consistency(consistency, max_staleness_ms)?;
         // As EXEC does: a command that cannot even be read lets none be carried out.
         let requests = door::parse_all(commands).map_err(|refusal| status::from_refusal(&refusal))?;
         match self.door.call(Call::Transaction(requests), consistency, deadline).await? {
@@ -413,6 +422,6 @@ fn no_snapshot() -> Status {
     status::status(Code::NotFound, Fate::Refused, "NOSNAPSHOT unknown or expired snapshot")
 }
 
-fn too_many_snapshots(_: snapshots::TooMany) -> Status {
+fn too_many_snapshots(_: TooMany) -> Status {
     status::status(Code::ResourceExhausted, Fate::NotApplied, "BUSY too many snapshots are kept; release one")
 }

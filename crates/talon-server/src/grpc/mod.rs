@@ -31,7 +31,6 @@ mod pipeline;
 mod reply;
 mod scans;
 mod settings;
-mod snapshots;
 pub mod status;
 
 use std::future::Future;
@@ -218,7 +217,7 @@ impl<D: Database> House<D> {
                 Ok(())
             }
             () = self.watch_health() => Ok(()),
-            () = self.door.snapshots.sweep() => Ok(()),
+            () = self.door.settings.snapshots.sweep() => Ok(()),
         }
     }
 

@@ -98,7 +98,7 @@ fn size_bytes(item: &Item) -> usize {
 
 fn read<D: Database>(door: &Door<D>, request: v1::PipelineRequest) -> Item {
     let refused = |refusal: Refusal| Ok(Reply::Error(refusal));
-    let consistency = door::consistency(request.consistency);
+    let consistency = door.consistency(request.consistency, request.max_staleness_ms);
     let call = match request.call {
         Some(PipelineCall::Command(command)) => door::parse(command.words).map(Call::One).map_err(refused),
         Some(PipelineCall::Transaction(transaction)) => {

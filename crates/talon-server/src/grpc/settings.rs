@@ -1,10 +1,13 @@
 //! The bounds of the gRPC front door.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use talon_core::Consistency;
 use talon_core::limits::{KEY_BYTES_MAX, REPLY_BYTES_MAX, REQUEST_BYTES_MAX};
 
 use crate::secret::Secret;
+use crate::snapshots::Snapshots;
 
 /// What the front door is told. Every field has a default that suits a node.
 #[derive(Clone, Debug)]
@@ -27,12 +30,8 @@ pub struct Settings {
     pub connection_window_bytes: u32,
     /// How long one request may take, ms; a client's own deadline counts if it is nearer.
     pub request_ms_max: u64,
-    /// How many snapshots are kept at once.
-    pub snapshots_max: usize,
-    /// How long a snapshot is kept if its maker does not say, ms.
-    pub snapshot_ttl_ms_default: u64,
-    /// How long a snapshot may be kept without being extended, ms.
-    pub snapshot_ttl_ms_max: u64,
+    /// The snapshots of this node.
+    pub snapshots: Arc<Snapshots>,
     /// How many scans may run at once.
     pub scans_max: usize,
     /// How many rows a scan reads at once; the core bounds their bytes.
@@ -45,6 +44,8 @@ pub struct Settings {
     pub stream_idle_ms_max: u64,
     /// How often an idle connection is asked whether it is alive, and how long it may take to answer, ms.
     pub keepalive_ms: u64,
+    /// How reads are answered that do not say it.
+    pub consistency: Consistency,
     /// How long open requests are waited for when the node goes down, ms.
     pub drain_ms_max: u64,
 }
@@ -62,15 +63,14 @@ impl Default for Settings {
             stream_window_bytes: 1 << 20,
             connection_window_bytes: 4 << 20,
             request_ms_max: 30_000,
-            snapshots_max: 64,
-            snapshot_ttl_ms_default: 60_000,
-            snapshot_ttl_ms_max: 3_600_000,
+            snapshots: Arc::default(),
             scans_max: 64,
             scan_page_rows_max: 1_000,
             pipeline_calls_max: 256,
             pipeline_bytes_max: 1 << 20,
             stream_idle_ms_max: 60_000,
             keepalive_ms: 20_000,
+            consistency: Consistency::Default,
             drain_ms_max: 5_000,
         }
     }

@@ -26,6 +26,8 @@ pub(crate) struct Client {
     active_ms: AtomicU64,
     /// Whether it waits for something, as in WAIT, and whether it is to wait no longer.
     waiting: AtomicU8,
+    /// A log index that holds what it wrote last; 0 = it wrote nothing.
+    pub last_index: AtomicU64,
     /// What its connection is told.
     pub notices: Notices,
     /// What it is to send that was not asked for.
@@ -202,6 +204,7 @@ impl Clients {
             waiting: AtomicU8::new(NOT_WAITING),
             descriptor,
             is_monitor: AtomicBool::new(false),
+            last_index: AtomicU64::new(0),
             notices: Notices::default(),
             outbox: Outbox::default(),
             profile: Mutex::new(Profile { gathered: -1, ..Profile::default() }),

@@ -25,7 +25,7 @@ use super::notices::Notice;
 use super::outbox::Message;
 use super::pipeline::Pipeline;
 use super::session::{Session, Shared};
-use super::topology;
+use super::{snapshot, topology};
 
 /// The read buffer's usual size.
 const READ_BYTES: usize = 16 * 1024;
@@ -114,6 +114,8 @@ pub(crate) struct Connection<D, S> {
     output: BytesMut,
     pipeline: Pipeline,
     batch_calls_max: usize,
+    /// How this batch's reads are answered.
+    consistency: Consistency,
     /// Why a call of this pipeline was refused that the client sends again, and when.
     refused: Option<(Denied, Instant)>,
     /// The last read took as much as there was room for, so there may be more of the same pipeline.
@@ -144,6 +146,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             output: BytesMut::new(),
             pipeline: Pipeline::default(),
             batch_calls_max,
+            consistency: Consistency::Default,
             refused: None,
             filled: false,
             ended: false,
@@ -230,7 +233,9 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         let settings = &self.shared.settings;
         let database = &self.database;
         let status = || database.status();
+        self.consistency = self.session.consistency;
         while self.pipeline.len() < self.batch_calls_max
+            && self.session.consistency == self.consistency
             && self.pipeline.call_bytes() < settings.pipeline_bytes_max
             && !self.pipeline.is_closed()
             && !self.session.closing
@@ -273,13 +278,19 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             begun = Instant::now();
         }
         let Some(deferred) = self.pipeline.take_deferred() else { return Ok(()) };
-        if let Deferred::Pause(held, time) = deferred {
-            self.shared.pause.begin(held, time);
-        }
+        let writes = deferred.is_write();
         let outcome = match self.settle(deferred).await? {
+            Settled::Outcome(outcome @ Ok(_)) if writes => {
+                self.has_written();
+                outcome
+            }
             Settled::Outcome(outcome) => outcome,
             Settled::Watching(watch) => {
                 self.session.watches.push(watch);
+                Ok(Reply::Ok)
+            }
+            Settled::Using(snapshot) => {
+                self.session.snapshot = snapshot;
                 Ok(Reply::Ok)
             }
         };
@@ -355,7 +366,8 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             self.pipeline.culprit.take();
             self.client.begin_waiting();
         }
-        let work = deferred.carry_out(self.database.clone(), self.client.clone());
+        let consistency = self.effective_consistency();
+        let work = deferred.carry_out(self.database.clone(), self.shared.clone(), self.client.clone(), consistency);
         tokio::pin!(work);
         loop {
             let may_read = self.may_read();
@@ -415,8 +427,15 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             return calls.iter().map(|_| Err(denied.clone())).collect();
         }
         add(&self.shared.metrics.batches, 1);
-        let consistency = self.consistency();
+        if let Some(id) = self.session.snapshot {
+            return snapshot::execute(&*self.database, &self.shared.settings.snapshots, id, calls).await;
+        }
+        let consistency = self.effective_consistency();
+        let writes = calls.iter().any(Call::is_write);
         let outcomes = self.database.execute(calls, consistency).await;
+        if writes && outcomes.iter().any(Result::is_ok) {
+            self.has_written();
+        }
         if let Some(denied) =
             outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).find(|denied| is_sent_again(denied))
         {
@@ -425,12 +444,20 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         outcomes
     }
 
-    /// How reads are answered. Between the loss of leadership and the end of this connection there is a moment in which a
-    /// request may still come in: a client that has been talking to the leader must not be given an old state then. Neither
-    /// must one whose earlier calls in the same pipeline were refused.
-    fn consistency(&mut self) -> Consistency {
-        let strict = (self.has_met_leader() || self.refused.is_some()) && !self.session.readonly;
-        if strict { Consistency::Linearizable } else { Consistency::Default }
+    /// How reads are answered: as the client or the node's settings have chosen, or else by who leads. Between the loss of leadership
+    /// and the end of this connection there is a moment in which a request may still come in: a client that has been talking
+    /// to the leader must not be given an old state then. Neither must one whose earlier calls in the same pipeline were refused.
+    fn effective_consistency(&mut self) -> Consistency {
+        let by_leader = (self.has_met_leader() || self.refused.is_some()) && !self.session.readonly;
+        match self.consistency {
+            Consistency::Default if by_leader => Consistency::Lease,
+            chosen => chosen,
+        }
+    }
+
+    /// What it wrote has been applied here.
+    fn has_written(&self) {
+        self.client.last_index.store(self.database.applied_index(), Ordering::Relaxed);
     }
 
     /// Whether this node leads, or has led at some earlier look.

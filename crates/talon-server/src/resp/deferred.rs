@@ -2,22 +2,21 @@
 //! something, and what must see the effects of the calls before it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use talon_core::error::NOT_AN_INTEGER;
-use talon_core::numbers::parse_integer;
-use talon_core::{Administer, Database, Outcome, Refusal, Reply, Request, Status, Watch};
-use tokio::time::{Instant, sleep_until};
+use talon_core::{Administer, Consistency, Database, Outcome, Refusal, Reply, Request, Watch};
 
 use super::clients::Client;
+use super::commands::positions::WaitIndex;
+use super::failover::Failover;
 use super::pause::Held;
 use super::pipeline::first_key;
-use super::session::Context;
-use super::topology;
-
-/// How often WAIT looks whether the followers have come closer.
-const WAIT_STEP: Duration = Duration::from_millis(5);
+use super::session::{Context, Shared};
+use super::slot_keys::SlotKeys;
+use super::snapshot::SnapshotCommand;
+use super::wait::Wait;
 
 /// Reads the words of such a command.
 pub(crate) type Parse = fn(&mut Context<'_>, &[Bytes]) -> Result<Deferred, Refusal>;
@@ -25,8 +24,18 @@ pub(crate) type Parse = fn(&mut Context<'_>, &[Bytes]) -> Result<Deferred, Refus
 /// One such command.
 #[derive(Debug)]
 pub(crate) enum Deferred {
-    /// `WAIT`
+    /// `WAIT`, `WAITAOF`
     Wait(Wait),
+    /// `FAILOVER`
+    Failover(Failover),
+    /// `SNAPSHOT …`
+    Snapshot(SnapshotCommand),
+    /// `CLUSTER COUNTKEYSINSLOT`, `CLUSTER GETKEYSINSLOT`
+    SlotKeys(SlotKeys),
+    /// `WAITINDEX`
+    WaitIndex(WaitIndex),
+    /// `CLIENT LASTINDEX`
+    LastIndex,
     /// `WATCH`
     Watch(Vec<Bytes>),
     /// `CLIENT PAUSE`
@@ -41,6 +50,8 @@ pub(crate) enum Settled {
     Outcome(Outcome),
     /// Answered with OK, and the session has this from now on.
     Watching(Watch),
+    /// Answered with OK, and plain reads of the session are answered from this snapshot from now on.
+    Using(Option<u64>),
 }
 
 impl From<Outcome> for Settled {
@@ -53,7 +64,13 @@ impl Deferred {
     /// The key that MOVED names the slot of.
     pub fn first_key(&self) -> Option<Bytes> {
         match self {
-            Deferred::Wait(_) | Deferred::Pause(..) => None,
+            Deferred::Wait(_)
+            | Deferred::WaitIndex(_)
+            | Deferred::LastIndex
+            | Deferred::Pause(..)
+            | Deferred::Failover(_)
+            | Deferred::Snapshot(_)
+            | Deferred::SlotKeys(_) => None,
             Deferred::Watch(keys) => keys.first().cloned(),
             Deferred::Exec { requests, .. } => requests.iter().find_map(first_key),
         }
@@ -61,11 +78,11 @@ impl Deferred {
 
     /// Whether it ends when its client hangs up: it has no effect, and nobody would hear the answer.
     pub fn is_mere_wait(&self) -> bool {
-        matches!(self, Deferred::Wait(_))
+        matches!(self, Deferred::Wait(_) | Deferred::WaitIndex(_) | Deferred::SlotKeys(_))
     }
 
-    /// Whether it may change the data.
-    pub fn writes(&self) -> bool {
+    /// Whether it may write.
+    pub fn is_write(&self) -> bool {
         match self {
             Deferred::Exec { requests, .. } => requests.iter().any(|request| request.command.is_write()),
             _ => false,
@@ -73,62 +90,31 @@ impl Deferred {
     }
 
     /// Carries it out.
-    pub async fn carry_out<D: Database + Administer>(self, database: Arc<D>, client: Arc<Client>) -> Settled {
+    pub async fn carry_out<D: Database + Administer>(
+        self,
+        database: Arc<D>,
+        shared: Arc<Shared>,
+        client: Arc<Client>,
+        consistency: Consistency,
+    ) -> Settled {
         match self {
             Deferred::Wait(wait) => Ok(wait.carry_out(&*database, &client).await).into(),
-            // The connection does it, for it knows the others.
-            Deferred::Pause(..) => Ok(Reply::Ok).into(),
+            Deferred::Pause(held, time) => {
+                shared.pause.begin(held, time);
+                Ok(Reply::Ok).into()
+            }
+            Deferred::Failover(failover) => Ok(failover.carry_out(&*database, &shared).await).into(),
+            Deferred::Snapshot(command) => command.carry_out(&*database, &shared.settings.snapshots, consistency).await,
+            Deferred::SlotKeys(wanted) => wanted.carry_out(&*database, consistency).await.into(),
+            Deferred::WaitIndex(wait) => Ok(wait.carry_out(&*database, &client).await).into(),
+            Deferred::LastIndex => {
+                Ok(Reply::Integer(i64::try_from(client.last_index.load(Ordering::Relaxed)).unwrap_or(i64::MAX))).into()
+            }
             Deferred::Watch(keys) => match database.watch(keys).await {
                 Ok(watch) => Settled::Watching(watch),
                 Err(denied) => Err(denied).into(),
             },
             Deferred::Exec { requests, watches } => database.execute_if(requests, watches).await.into(),
-        }
-    }
-}
-
-/// `WAIT followers timeout`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Wait {
-    pub followers: usize,
-    pub timeout: Duration,
-}
-
-impl Wait {
-    /// `WAIT n 0` waits for ever in Redis; here, so long.
-    const TIMEOUT_MAX: Duration = Duration::from_secs(600);
-
-    pub fn parse(args: &[Bytes]) -> Result<Wait, Refusal> {
-        let [followers, timeout, ..] = args else { return Err(talon_core::error::SYNTAX) };
-        let followers = parse_integer(followers).ok_or(NOT_AN_INTEGER)?;
-        let timeout = parse_integer(timeout).ok_or(Refusal::new("ERR timeout is not an integer or out of range"))?;
-        let timeout_ms = u64::try_from(timeout).map_err(|_| Refusal::new("ERR timeout is negative"))?;
-        let timeout = match timeout_ms {
-            0 => Wait::TIMEOUT_MAX,
-            timeout_ms => Duration::from_millis(timeout_ms).min(Wait::TIMEOUT_MAX),
-        };
-        Ok(Wait { followers: usize::try_from(followers).unwrap_or(0), timeout })
-    }
-
-    /// How many followers hold everything that was applied here.
-    pub fn count_now(status: &Status) -> Reply {
-        Reply::Integer(topology::followers_holding(status, status.applied_index) as i64)
-    }
-
-    async fn carry_out<D: Database>(self, database: &D, client: &Client) -> Reply {
-        let deadline = Instant::now() + self.timeout;
-        // Whatever this connection wrote has been applied here.
-        let target = database.status_now().applied_index;
-        loop {
-            let status = database.status_now();
-            if !topology::leads(&status) {
-                return Reply::Error(Refusal::new("ERR WAIT cannot be used with replica instances."));
-            }
-            let holding = topology::followers_holding(&status, target);
-            if holding >= self.followers || Instant::now() >= deadline || client.may_stop_waiting() {
-                return Reply::Integer(holding as i64);
-            }
-            sleep_until((Instant::now() + WAIT_STEP).min(deadline)).await;
         }
     }
 }

@@ -47,15 +47,16 @@ pub async fn serve<L: Listener, D: Database + Administer>(
     let mut tasks = JoinSet::new();
     let mut refusals = JoinSet::new();
     let watcher = watch_leadership(database.clone(), &shared);
-    tokio::pin!(watcher);
     let sampler = shared.rates.watch(&shared.metrics);
-    tokio::pin!(sampler);
+    let sweeper = settings.snapshots.sweep();
+    tokio::pin!(watcher, sampler, sweeper);
     loop {
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             () = &mut watcher => continue,
             () = &mut sampler => continue,
+            () = &mut sweeper => continue,
             Some(_) = tasks.join_next() => continue,
             Some(_) = refusals.join_next() => continue,
             accepted = listener.accept() => accepted,
@@ -133,7 +134,7 @@ async fn watch_leadership<D: Database>(database: Arc<D>, shared: &Shared) {
     loop {
         database.status_changed(status.version).await;
         let now = database.status();
-        if topology::leads(&status) && !topology::leads(&now) {
+        if topology::leads(&status) && !topology::leads(&now) && !shared.settings.forwards {
             tracing::info!(term = now.term, "no longer leading: closing client connections");
             shared.clients.notify(Notice::Demotion);
         }

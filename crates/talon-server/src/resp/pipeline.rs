@@ -72,7 +72,7 @@ pub(crate) struct Pipeline {
 impl Pipeline {
     /// Whether carrying it out may change the data or tell others something.
     pub fn writes(&self) -> bool {
-        let deferred = self.deferred.as_ref().is_some_and(|(_, deferred)| deferred.writes());
+        let deferred = self.deferred.as_ref().is_some_and(|(_, deferred)| deferred.is_write());
         self.writes || deferred
     }
 

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use talon_core::command::unknown_command;
+use talon_core::command::{unknown_command, unknown_subcommand};
 use talon_core::request::Args;
-use talon_core::{Facts, Flag, Refusal, Reply, Request, Status, Watch};
+use talon_core::{Consistency, Flag, Refusal, Reply, Request, Status, Watch};
 use talon_resp::{Limits, Protocol, Words};
 use tokio::time::Instant;
 
@@ -16,8 +16,9 @@ use super::alarm::Alarm;
 use super::clients::{Client, Clients};
 use super::cross_protocol;
 use super::cursors::Cursors;
-use super::deferred::{Deferred, Wait};
+use super::deferred::Deferred;
 use super::denied;
+use super::failover::Underway;
 use super::latency::LatencyEvents;
 use super::metrics::Metrics;
 use super::monitors::Monitors;
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub clients: Clients,
     pub cursors: Cursors,
     pub channels: Channels,
+    pub failover: Underway,
     pub started: Instant,
     pub http_alarm: Alarm,
     pub password_alarm: Alarm,
@@ -82,6 +84,7 @@ impl Shared {
             clients: Clients::new(),
             cursors: Cursors::new(),
             channels: Channels::default(),
+            failover: Underway::default(),
             started: Instant::now(),
             http_alarm: Alarm::new(cross_protocol::TOLD_EVERY),
             password_alarm: Alarm::new(PASSWORD_TOLD_EVERY),
@@ -156,6 +159,8 @@ pub(crate) struct Session {
     pub authenticated: bool,
     /// After READONLY: the client knows that it may be talking to a replica.
     pub readonly: bool,
+    /// How reads are answered; what is in the pipeline already is carried out as it was before.
+    pub consistency: Consistency,
     /// The connection is to be closed once everything so far has been answered.
     pub closing: bool,
     /// Bytes read and not yet carried out.
@@ -170,6 +175,8 @@ pub(crate) struct Session {
     pub mute_next: bool,
     /// What EXEC will depend on.
     pub watches: Vec<Watch>,
+    /// The snapshot that plain reads are answered from.
+    pub snapshot: Option<u64>,
     /// What is subscribed to.
     pub subscriptions: Counts,
     /// The name of the last command that passed the gate.
@@ -184,6 +191,7 @@ impl Session {
             protocol: Protocol::Resp2,
             authenticated: settings.password.is_none(),
             readonly: false,
+            consistency: settings.consistency,
             closing: false,
             query_bytes: 0,
             buffer_bytes: 0,
@@ -191,6 +199,7 @@ impl Session {
             mute_this: false,
             mute_next: false,
             watches: Vec::new(),
+            snapshot: None,
             subscriptions: Counts::default(),
             command: "",
             queue: None,
@@ -310,16 +319,18 @@ impl Session {
             }
             Row::Server(ServerCommand { action: Action::Container { .. }, facts }) => {
                 let name = args.first().map_or(&b""[..], |name| name);
-                entry = table::subcommand_entry(entry, name).ok_or_else(|| unknown_subcommand(facts, name))?;
+                entry = table::subcommand_entry(entry, name).ok_or_else(|| unknown_subcommand(facts.name, name))?;
                 entry.facts().check_arity(words)?;
                 entry.row
             }
+            Row::DataContainer(container) => {
+                let row = container.resolve(args)?;
+                entry = table::subcommand_entry(entry, &args[0]).unwrap_or(entry);
+                Row::Data(row)
+            }
             row => row,
         };
-        let facts = match row {
-            Row::Data(command) => &command.facts,
-            Row::Server(command) => &command.facts,
-        };
+        let facts = row.facts();
         self.command = facts.name;
         let flags = facts.flags;
         if !self.authenticated && !flags.contains(&Flag::NoAuth) {
@@ -429,6 +440,7 @@ impl Session {
                 // The gate has put a subcommand in the place of its container.
                 Action::Container { .. } => {}
             },
+            Row::DataContainer(_) => {}
         }
     }
 
@@ -509,7 +521,7 @@ impl Session {
                         let mut context = Context { session: self, shared, status: status() };
                         Part::Ready(match parse(&mut context, &args) {
                             // Nothing is waited for inside a transaction, as in Redis.
-                            Ok(Deferred::Wait(_)) => Wait::count_now(&status()),
+                            Ok(Deferred::Wait(wait)) => wait.count_now(&status()),
                             Ok(Deferred::Pause(held, time)) => {
                                 shared.pause.begin(held, time);
                                 Reply::Ok
@@ -610,12 +622,6 @@ fn prepare(entry: &Entry, request: &mut Request, shared: &Shared) -> Result<Afte
         *cursor = shared.cursors.to_core(cursor)?;
     }
     Ok(After::Scan)
-}
-
-fn unknown_subcommand(container: &Facts, name: &[u8]) -> Refusal {
-    let name = String::from_utf8_lossy(&name[..name.len().min(128)]).replace(['\r', '\n'], " ");
-    let container = container.name.to_ascii_uppercase();
-    Refusal::from_string(format!("ERR unknown subcommand '{name}'. Try {container} HELP."))
 }
 
 /// Counts a number of open connections down again when it is dropped.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use talon_core::Consistency;
 use talon_core::limits::{REQUEST_BYTES_MAX, VALUE_BYTES_MAX};
 
 use super::metrics::Metrics;
 use super::parameters::{NoParameters, Parameters};
 use crate::secret::Secret;
+use crate::snapshots::Snapshots;
 
 /// Settings of the RESP front door. They may differ between nodes.
 #[derive(Clone, Debug)]
@@ -55,12 +57,19 @@ pub struct RespSettings {
     pub latency_threshold_ms: u64,
     /// How long connections may take to end after a shutdown was asked for.
     pub drain_max: Duration,
+    /// The database has the leader carry out what only the leader may: its clients need not go there, and keep their connections when
+    /// another node leads.
+    pub forwards: bool,
+    /// How reads are answered on connections that have not chosen it.
+    pub consistency: Consistency,
     /// The name under which `SENTINEL` knows the cluster.
     pub sentinel_name: String,
     /// As many connections as the system allows; CONFIG SET goes no further.
     pub clients_most: usize,
     /// What CONFIG shows of the node.
     pub parameters: Arc<dyn Parameters>,
+    /// The snapshots of this node.
+    pub snapshots: Arc<Snapshots>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
 }
@@ -89,9 +98,12 @@ impl Default for RespSettings {
             slowlog_entries_max: 128,
             latency_threshold_ms: 0,
             drain_max: Duration::from_secs(5),
+            forwards: false,
+            consistency: Consistency::Default,
             sentinel_name: "talon".to_owned(),
             clients_most: usize::MAX,
             parameters: Arc::new(NoParameters),
+            snapshots: Arc::default(),
             metrics: Arc::new(Metrics::default()),
         }
     }

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use talon_core::{Command, Facts, Flag, Group, KeySpec, Refusal, Reply};
+pub(crate) use talon_core::command::own_name;
+use talon_core::{Command, Container, Facts, Flag, Group, KeySpec, Refusal, Reply};
 
 use super::commands;
 use super::deferred::Parse;
@@ -73,7 +75,19 @@ pub(crate) const fn now(facts: Facts, answer: Answer) -> ServerCommand {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Row {
     Data(&'static Command),
+    /// Stands for subcommands that are data commands.
+    DataContainer(&'static Container),
     Server(&'static ServerCommand),
+}
+
+impl Row {
+    pub fn facts(self) -> &'static Facts {
+        match self {
+            Row::Data(command) => &command.facts,
+            Row::DataContainer(container) => &container.facts,
+            Row::Server(command) => &command.facts,
+        }
+    }
 }
 
 /// A row with its place in the table; those of subcommands are behind all others.
@@ -81,25 +95,31 @@ pub(crate) enum Row {
 pub(crate) struct Entry {
     pub index: usize,
     pub row: Row,
-    /// Where its subcommands begin among all of them.
-    first_subcommand: usize,
+    /// Where its subcommands are among all of them.
+    subcommands_at: Range<usize>,
     /// SCAN: its cursor is translated.
     pub is_scan: bool,
 }
 
 impl Entry {
     pub fn facts(&self) -> &'static Facts {
+        self.row.facts()
+    }
+
+    /// Its subcommands.
+    fn rows(&self) -> Vec<Row> {
         match self.row {
-            Row::Data(command) => &command.facts,
-            Row::Server(command) => &command.facts,
+            Row::Server(ServerCommand { action: Action::Container { rows, .. }, .. }) => {
+                rows.iter().map(Row::Server).collect()
+            }
+            Row::DataContainer(container) => container.rows.iter().copied().map(Row::Data).collect(),
+            _ => Vec::new(),
         }
     }
 
-    pub fn subcommands(&self) -> &'static [ServerCommand] {
-        match self.row {
-            Row::Server(ServerCommand { action: Action::Container { rows, .. }, .. }) => rows,
-            _ => &[],
-        }
+    /// The facts of its subcommands.
+    pub fn subcommands(&self) -> Vec<&'static Facts> {
+        self.rows().into_iter().map(Row::facts).collect()
     }
 }
 
@@ -136,13 +156,15 @@ impl Hasher for NameHasher {
 }
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
-    let data = talon_core::commands::all().filter(|command| !command.is_internal()).map(Row::Data);
+    let data = talon_core::commands::public().map(Row::Data);
+    let containers = talon_core::commands::CONTAINERS.into_iter().map(Row::DataContainer);
     let server = commands::families().flat_map(|family| family.iter()).map(Row::Server);
     let mut entries: Vec<Entry> = data
+        .chain(containers)
         .chain(server)
         .enumerate()
         .map(|(index, row)| {
-            let mut entry = Entry { index, row, first_subcommand: 0, is_scan: false };
+            let mut entry = Entry { index, row, subcommands_at: 0..0, is_scan: false };
             entry.is_scan = entry.facts().name == "scan";
             entry
         })
@@ -150,11 +172,12 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let mut subcommands = Vec::new();
     let count = entries.len();
     for entry in &mut entries {
-        entry.first_subcommand = subcommands.len();
-        for row in entry.subcommands() {
+        let begin = subcommands.len();
+        for row in entry.rows() {
             let index = count + subcommands.len();
-            subcommands.push(Entry { index, row: Row::Server(row), first_subcommand: 0, is_scan: false });
+            subcommands.push(Entry { index, row, subcommands_at: 0..0, is_scan: false });
         }
+        entry.subcommands_at = begin..subcommands.len();
     }
     let by_name = entries.iter().map(|entry| (entry.facts().name.as_bytes(), entry.index)).collect();
     Table { entries, subcommands, by_name }
@@ -184,20 +207,9 @@ pub(crate) fn lookup(name: &[u8]) -> Option<&'static Entry> {
 }
 
 /// The row of a subcommand, by its name in any case.
-pub(crate) fn subcommand(rows: &'static [ServerCommand], name: &[u8]) -> Option<&'static ServerCommand> {
-    rows.iter().find(|row| own_name(row.facts.name).as_bytes().eq_ignore_ascii_case(name))
-}
-
-/// The same with its place in the table.
 pub(crate) fn subcommand_entry(entry: &Entry, name: &[u8]) -> Option<&'static Entry> {
-    let fits = |row: &ServerCommand| own_name(row.facts.name).as_bytes().eq_ignore_ascii_case(name);
-    let place = entry.subcommands().iter().position(fits)?;
-    TABLE.subcommands.get(entry.first_subcommand + place)
-}
-
-/// `id` of `client|id`.
-pub(crate) fn own_name(name: &'static str) -> &'static str {
-    name.split_once('|').map_or(name, |(_, own)| own)
+    let rows = TABLE.subcommands.get(entry.subcommands_at.clone())?;
+    rows.iter().find(|row| own_name(row.facts().name).as_bytes().eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -215,9 +227,10 @@ mod tests {
             assert_eq!(facts.name, facts.name.to_ascii_lowercase());
             let found = lookup(facts.name.to_ascii_uppercase().as_bytes());
             assert_eq!(found.map(|found| found.index), Some(entry.index));
-            for row in entry.subcommands() {
-                assert!(row.facts.name.starts_with(&format!("{}|", facts.name)), "{}", row.facts.name);
-                assert!(names.insert(row.facts.name), "{} is there twice", row.facts.name);
+            for own in entry.subcommands() {
+                assert!(own.name.starts_with(&format!("{}|", facts.name)), "{}", own.name);
+                assert!(names.insert(own.name), "{} is there twice", own.name);
+                assert!(lookup(own.name.as_bytes()).is_none(), "{} is found by itself", own.name);
             }
         }
         assert!(lookup(b"nosuch").is_none());
@@ -228,9 +241,9 @@ mod tests {
     fn subcommands_have_places_of_their_own() {
         assert!(counted().enumerate().all(|(place, entry)| entry.index == place));
         for entry in entries() {
-            for row in entry.subcommands() {
-                let found = subcommand_entry(entry, own_name(row.facts.name).to_ascii_uppercase().as_bytes());
-                assert_eq!(found.map(|found| found.facts().name), Some(row.facts.name));
+            for facts in entry.subcommands() {
+                let found = subcommand_entry(entry, own_name(facts.name).to_ascii_uppercase().as_bytes());
+                assert_eq!(found.map(|found| found.facts().name), Some(facts.name));
             }
             assert!(subcommand_entry(entry, b"nosuch").is_none());
         }
@@ -239,7 +252,7 @@ mod tests {
     #[test]
     fn every_row_is_documented() {
         for entry in entries() {
-            for facts in std::iter::once(entry.facts()).chain(entry.subcommands().iter().map(|row| &row.facts)) {
+            for facts in std::iter::once(entry.facts()).chain(entry.subcommands()) {
                 assert!(facts.summary.ends_with('.') && facts.summary.len() > 10, "{}", facts.name);
                 assert!(!facts.since.is_empty(), "{}", facts.name);
                 assert_ne!(facts.arity, 0, "{}", facts.name);

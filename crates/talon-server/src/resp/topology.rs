@@ -46,3 +46,9 @@ pub(crate) fn link_up(status: &Status) -> bool {
 pub(crate) fn followers_holding(status: &Status, target: u64) -> usize {
     followers(status).filter(|member| member.matched_index.is_some_and(|matched| matched >= target)).count()
 }
+
+/// Whether the leader's own log has everything up to the log index `target` on its disk. (A majority had, when it was acknowledged; the
+/// leader need not have been one of them.)
+pub(crate) fn leader_holds(status: &Status, target: u64) -> bool {
+    status.leader().is_some_and(|leader| leader.matched_index.is_some_and(|matched| matched >= target))
+}

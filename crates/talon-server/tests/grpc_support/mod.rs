@@ -159,7 +159,7 @@ impl Double {
             }
         } else {
             self.reads_asked.fetch_add(1, Ordering::SeqCst);
-            if let (Weather::Denied(denied), Consistency::Linearizable) = (&weather, consistency) {
+            if let (Weather::Denied(denied), Consistency::Lease) = (&weather, consistency) {
                 return Some(Err(denied.clone()));
             }
             if let Weather::Denied(denied @ (Denied::Stale { .. } | Denied::Loading | Denied::NoLeader)) = weather {
@@ -193,10 +193,14 @@ impl Database for Double {
     }
 
     async fn point_in_time(&self, consistency: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
-        if let (Weather::Denied(denied), Consistency::Linearizable) = (&*self.weather.lock().unwrap(), consistency) {
+        if let (Weather::Denied(denied), Consistency::Lease) = (&*self.weather.lock().unwrap(), consistency) {
             return Err(denied.clone());
         }
         Ok(Arc::new(Moment(self.state.lock().unwrap().clone())))
+    }
+
+    async fn read_at(&self, view: Arc<dyn PointInTime>, calls: Vec<Call>) -> Vec<Outcome> {
+        view.read_all(&calls)
     }
 
     fn status(&self) -> Arc<Status> {

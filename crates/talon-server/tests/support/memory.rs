@@ -19,6 +19,8 @@ pub struct MemoryDatabase {
     denied: Mutex<Option<Denied>>,
     /// How many calls each batch had.
     batches: Mutex<Vec<usize>>,
+    /// How the reads of each batch were to be answered.
+    consistencies: Mutex<Vec<Consistency>>,
 }
 
 impl MemoryDatabase {
@@ -58,6 +60,7 @@ impl MemoryDatabase {
             status: watch::channel(Arc::new(status)).0,
             denied: Mutex::new(None),
             batches: Mutex::new(Vec::new()),
+            consistencies: Mutex::new(Vec::new()),
         }
     }
 
@@ -79,6 +82,11 @@ impl MemoryDatabase {
     /// How many calls each batch had so far.
     pub fn batches(&self) -> Vec<usize> {
         self.batches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How the reads of each batch since the last look were to be answered.
+    pub fn take_consistencies(&self) -> Vec<Consistency> {
+        std::mem::take(&mut self.consistencies.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn now_ms() -> u64 {
@@ -117,7 +125,8 @@ impl MemoryDatabase {
 }
 
 impl Database for MemoryDatabase {
-    async fn execute(&self, calls: Vec<Call>, _: Consistency) -> Vec<Outcome> {
+    async fn execute(&self, calls: Vec<Call>, consistency: Consistency) -> Vec<Outcome> {
+        self.consistencies.lock().unwrap_or_else(PoisonError::into_inner).push(consistency);
         self.carry_out(&calls, &[])
     }
 
@@ -140,6 +149,10 @@ impl Database for MemoryDatabase {
     async fn point_in_time(&self, _: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
         let data = self.data.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Arc::new(Frozen { data, clock_ms: Self::now_ms() }))
+    }
+
+    async fn read_at(&self, view: Arc<dyn PointInTime>, calls: Vec<Call>) -> Vec<Outcome> {
+        view.read_all(&calls)
     }
 
     fn status(&self) -> Arc<Status> {

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::command::{Command, Facts, Flag, Group, KeySpec, Kind};
+use crate::commands::keys::database::{SAME_OBJECT, check, index};
 use crate::error::{Error, Refusal, SYNTAX};
-use crate::numbers::integer;
 use crate::reply::Reply;
 use crate::transaction::Transaction;
 
@@ -29,7 +29,7 @@ fn execute(transaction: &mut Transaction<'_>, args: &[Bytes]) -> Result<Reply, E
     let (source, destination) = (&args[0], &args[1]);
     let replace = parse(&args[2..])?;
     if source == destination {
-        return Err(Refusal::new("ERR source and destination objects are the same").into());
+        return Err(SAME_OBJECT.into());
     }
     let Some(record) = transaction.get(source)? else { return Ok(Reply::flag(false)) };
     if !replace && transaction.exists(destination)? {
@@ -49,15 +49,8 @@ fn parse(mut args: &[Bytes]) -> Result<bool, Refusal> {
         } else if option.eq_ignore_ascii_case(b"DB")
             && let [number, rest @ ..] = rest
         {
-            match integer(number)? {
-                0 => args = rest,
-                number if i32::try_from(number).is_ok() => return Err(Refusal::new("ERR DB index is out of range")),
-                _ => {
-                    return Err(Refusal::new(
-                        "ERR value is out of range, value must between -2147483648 and 2147483647",
-                    ));
-                }
-            }
+            check(index(number)?)?;
+            args = rest;
         } else {
             return Err(SYNTAX);
         }

@@ -1,6 +1,7 @@
 //! Commands on any key.
 
 mod copy;
+mod database;
 mod dbsize;
 mod del;
 mod exists;
@@ -12,6 +13,7 @@ mod flushall;
 mod flushdb;
 #[expect(clippy::module_inception, reason = "a file is named after its command")]
 mod keys;
+mod r#move;
 mod persist;
 mod pexpire;
 mod pexpireat;
@@ -21,6 +23,7 @@ mod randomkey;
 mod rename;
 mod renamenx;
 mod scan;
+mod swapdb;
 mod touch;
 mod ttl;
 mod r#type;
@@ -36,6 +39,7 @@ pub use expiretime::EXPIRETIME;
 pub use flushall::FLUSHALL;
 pub use flushdb::FLUSHDB;
 pub use keys::KEYS;
+pub use r#move::MOVE;
 pub use persist::PERSIST;
 pub use pexpire::PEXPIRE;
 pub use pexpireat::PEXPIREAT;
@@ -45,6 +49,7 @@ pub use randomkey::RANDOMKEY;
 pub use rename::RENAME;
 pub use renamenx::RENAMENX;
 pub use scan::SCAN;
+pub use swapdb::SWAPDB;
 pub use touch::TOUCH;
 pub use ttl::TTL;
 pub use r#type::TYPE;
@@ -71,10 +76,12 @@ pub static ROWS: &[&Command] = &[
     &RENAME,
     &RENAMENX,
     &COPY,
+    &MOVE,
     &RANDOMKEY,
     &KEYS,
     &SCAN,
     &DBSIZE,
     &FLUSHALL,
     &FLUSHDB,
+    &SWAPDB,
 ];

@@ -4,6 +4,7 @@ mod append;
 mod counter;
 mod decr;
 mod decrby;
+mod delex;
 mod get;
 mod getdel;
 mod getex;
@@ -28,6 +29,7 @@ mod substr;
 pub use append::APPEND;
 pub use decr::DECR;
 pub use decrby::DECRBY;
+pub use delex::DELEX;
 pub use get::GET;
 pub use getdel::GETDEL;
 pub use getex::GETEX;
@@ -63,6 +65,7 @@ pub static ROWS: &[&Command] = &[
     &GETSET,
     &GETEX,
     &GETDEL,
+    &DELEX,
     &APPEND,
     &STRLEN,
     &GETRANGE,

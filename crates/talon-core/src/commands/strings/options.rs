@@ -1,10 +1,11 @@
-//! The options that SET and GETEX share.
+//! The options that SET, GETEX and DELEX share.
 
 use bytes::Bytes;
 
 use crate::commands::deadline::{Base, Unit, deadline_ms};
 use crate::error::{Refusal, SYNTAX};
 use crate::transaction::Transaction;
+use crate::value::Record;
 
 /// Whose options are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,31 @@ pub(super) enum Condition {
     Missing,
     /// `IFEQ`: the key exists and has this value.
     Equals(Bytes),
+    /// `IFNE`: the key has another value, or none.
+    Differs(Bytes),
+}
+
+impl Condition {
+    /// `IFEQ` or `IFNE` with what is compared with.
+    pub(super) fn comparison(name: &[u8], value: &Bytes) -> Option<Condition> {
+        if name.eq_ignore_ascii_case(b"IFEQ") {
+            Some(Condition::Equals(value.clone()))
+        } else if name.eq_ignore_ascii_case(b"IFNE") {
+            Some(Condition::Differs(value.clone()))
+        } else {
+            None
+        }
+    }
+
+    /// Whether it holds for what is under the key.
+    pub(super) fn allows(&self, old: Option<&Record>) -> bool {
+        match (self, old) {
+            (Condition::Missing, old) => old.is_none(),
+            (Condition::Exists, old) => old.is_some(),
+            (Condition::Equals(value), old) => old.is_some_and(|record| record.value == *value),
+            (Condition::Differs(value), old) => old.is_none_or(|record| record.value != *value),
+        }
+    }
 }
 
 /// What becomes of the TTL.
@@ -82,11 +108,11 @@ impl Options {
                 Form::Set if is("XX") => options.require(Condition::Exists)?,
                 Form::Set if is("GET") => options.get = true,
                 Form::Set if is("KEEPTTL") => options.expiry.replace(Expiry::Keep)?,
-                Form::Set if is("IFEQ") => {
-                    // As in Valkey 8.1; unlike the others it may not even be repeated.
+                Form::Set if is("IFEQ") || is("IFNE") => {
+                    // As in Redis 8.4; unlike the others they may not even be repeated.
                     let ([value, rest @ ..], None) = (rest, &options.condition) else { return Err(SYNTAX) };
                     args = rest;
-                    options.condition = Some(Condition::Equals(value.clone()));
+                    options.condition = Condition::comparison(option, value);
                 }
                 Form::Getex if is("PERSIST") => options.expiry.replace(Expiry::Persist)?,
                 _ => {

@@ -1,9 +1,9 @@
-//! `SET key value [NX | XX | IFEQ comparison] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`
+//! `SET key value [NX | XX | IFEQ comparison | IFNE comparison] [GET] [EX s | PX ms | EXAT s | PXAT ms | KEEPTTL]`
 
 use bytes::Bytes;
 
 use crate::command::{Command, Facts, Flag, Group, KeySpec, Kind};
-use crate::commands::strings::options::{Condition, Expiry, Form, Options};
+use crate::commands::strings::options::{Expiry, Form, Options};
 use crate::error::Error;
 use crate::reply::Reply;
 use crate::transaction::Transaction;
@@ -18,7 +18,7 @@ pub static SET: Command = Command {
         flags: &[Flag::Write, Flag::Denyoom],
         keys: KeySpec::FIRST,
         group: Group::String,
-        summary: "Stores a value under a key, if wished only when the key exists, does not, or has a given value, and with an end.",
+        summary: "Stores a value under a key, if wished only when the key exists, does not, or has a given value or another one, and with an end.",
         since: "1.0.0",
         complexity: "O(1)",
     },
@@ -31,12 +31,7 @@ fn execute(transaction: &mut Transaction<'_>, args: &[Bytes]) -> Result<Reply, E
     let deadline_ms = options.expiry.deadline_ms(transaction, "set")?;
     let needs_old = options.get || options.condition.is_some() || options.expiry == Expiry::Keep;
     let old = if needs_old { transaction.get(key)? } else { None };
-    let allowed = match &options.condition {
-        Some(Condition::Missing) => old.is_none(),
-        Some(Condition::Exists) => old.is_some(),
-        Some(Condition::Equals(value)) => old.as_ref().is_some_and(|record| record.value == *value),
-        None => true,
-    };
+    let allowed = options.condition.is_none_or(|condition| condition.allows(old.as_ref()));
     if allowed {
         let kept_ms =
             if options.expiry == Expiry::Keep { old.as_ref().map(|record| record.expire_at_ms) } else { None };

@@ -1,8 +1,9 @@
 //! `SETRANGE key offset value`
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
 use crate::command::{Command, Facts, Flag, Group, KeySpec, Kind};
+use crate::commands::grow::grown;
 use crate::commands::strings::append::checked_length;
 use crate::error::{Error, Refusal};
 use crate::numbers::integer;
@@ -36,9 +37,7 @@ fn execute(transaction: &mut Transaction<'_>, args: &[Bytes]) -> Result<Reply, E
         return Ok(Reply::Integer(old.len() as i64));
     }
     let end = checked_length(offset, part.len())?;
-    let mut value = BytesMut::with_capacity(end.max(old.len()));
-    value.put_slice(&old);
-    value.resize(end.max(old.len()), 0);
+    let mut value = grown(&old, end);
     value[offset..end].copy_from_slice(part);
     let length = value.len();
     transaction.put(key, value.freeze(), expire_at_ms)?;

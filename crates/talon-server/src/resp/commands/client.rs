@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use talon_core::error::{NOT_AN_INTEGER, SYNTAX};
 use talon_core::numbers::parse_integer;
-use talon_core::{Flag, Group, Refusal, Reply};
+use talon_core::{Consistency, Flag, Group, Refusal, Reply};
 use tokio::time::Instant;
 
 use super::{help, lossy, text};
@@ -19,6 +19,7 @@ use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, now};
 
 const OWN: &[Flag] = &[Flag::Noscript, Flag::Loading, Flag::Stale];
+const CHOOSING: &[Flag] = &[Flag::NoMulti, Flag::Noscript, Flag::Loading, Flag::Stale];
 const ADMIN: &[Flag] = &[Flag::Admin, Flag::Noscript, Flag::Loading, Flag::Stale];
 
 /// The rows of this family.
@@ -85,6 +86,18 @@ static SUBCOMMANDS: &[ServerCommand] = &[
         facts("client|reply", 3, OWN, Group::Connection, "3.2.0", "Switches replies to this connection on or off."),
         reply,
     ),
+    super::positions::LAST_INDEX,
+    now(
+        facts(
+            "client|consistency",
+            -2,
+            CHOOSING,
+            Group::Connection,
+            "0.1.0",
+            "Chooses how this connection's reads are answered, or tells it.",
+        ),
+        consistency,
+    ),
     now(
         facts("client|no-evict", 3, ADMIN, Group::Connection, "7.0.0", "Accepted: Talon evicts no connections."),
         |context, args| {
@@ -105,6 +118,19 @@ static SUBCOMMANDS: &[ServerCommand] = &[
         |_, _| Ok(help("CLIENT", SUBCOMMANDS)),
     ),
 ];
+
+/// `CLIENT CONSISTENCY [DEFAULT|LINEARIZABLE|LEASE|BOUNDED ms|SNAPSHOT]`; `DEFAULT` is what the node's settings say.
+fn consistency(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
+    let session = &mut *context.session;
+    if args.len() == 1 {
+        return Ok(text(session.consistency.to_string()));
+    }
+    session.consistency = match Consistency::parse(&args[1..])? {
+        Consistency::Default => context.shared.settings.consistency,
+        chosen => chosen,
+    };
+    Ok(Reply::Ok)
+}
 
 fn on_or_off(arg: &Bytes) -> Result<bool, Refusal> {
     match arg {

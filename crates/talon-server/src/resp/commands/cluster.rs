@@ -1,15 +1,16 @@
 //! `CLUSTER …`: one shard that owns every slot; the leader is its master.
 
-use std::fmt::Write;
-
 use bytes::Bytes;
+use talon_core::error::NOT_AN_INTEGER;
 use talon_core::numbers::parse_integer;
 use talon_core::{Flag, Group, Member, Refusal, Reply, Status};
 
 use super::connection::clustered;
-use super::{help, text};
+use super::{help, lossy, text};
+use crate::resp::deferred::Deferred;
 use crate::resp::session::Context;
 use crate::resp::slot::{SLOTS, key_slot};
+use crate::resp::slot_keys::SlotKeys;
 use crate::resp::table::{Action, ServerCommand, facts, now};
 use crate::resp::topology::{self, node_name};
 
@@ -34,20 +35,46 @@ static SUBCOMMANDS: &[ServerCommand] = &[
         clustered(context)?;
         Ok(Reply::Integer(i64::from(key_slot(&args[1]))))
     }),
-    now(
-        facts(
+    ServerCommand {
+        facts: facts(
             "cluster|countkeysinslot",
             3,
             STALE,
             Group::Cluster,
             "3.0.0",
-            "Answers 0 for any slot: keys are not kept by slot, and slots never move.",
+            "Counts the keys of a slot, which looks at all keys: they are not kept by slot.",
         ),
-        |context, args| {
+        action: Action::Deferred(|context, args| {
             clustered(context)?;
-            let slot = parse_integer(&args[1]).filter(|slot| (0..i64::from(SLOTS)).contains(slot));
-            slot.map(|_| Reply::Integer(0)).ok_or(Refusal::new("ERR Invalid slot"))
-        },
+            Ok(Deferred::SlotKeys(SlotKeys { slot: slot(&args[1])?, keys_max: None }))
+        }),
+    },
+    ServerCommand {
+        facts: facts(
+            "cluster|getkeysinslot",
+            4,
+            STALE,
+            Group::Cluster,
+            "3.0.0",
+            "Answers keys of a slot, in order, which looks at all keys before them.",
+        ),
+        action: Action::Deferred(|context, args| {
+            clustered(context)?;
+            let keys_max = parse_integer(&args[2]).ok_or(NOT_AN_INTEGER)?;
+            let invalid = Refusal::new("ERR Invalid slot or number of keys");
+            let slot = slot(&args[1]).map_err(|_| invalid.clone())?;
+            let keys_max = usize::try_from(keys_max).map_err(|_| invalid)?;
+            Ok(Deferred::SlotKeys(SlotKeys { slot, keys_max: Some(keys_max) }))
+        }),
+    },
+    now(facts("cluster|links", 2, STALE, Group::Cluster, "7.0.0", "Describes the links to the others."), links),
+    now(
+        facts("cluster|replicas", 3, STALE, Group::Cluster, "5.0.0", "Answers the replicas of the master, one a line."),
+        replicas,
+    ),
+    now(
+        facts("cluster|slaves", 3, STALE, Group::Cluster, "3.0.0", "Answers the replicas of the master, one a line."),
+        replicas,
     ),
     now(
         facts("cluster|help", 2, &[Flag::Loading, Flag::Stale], Group::Cluster, "5.0.0", "Lists the subcommands."),
@@ -107,29 +134,62 @@ fn offset(status: &Status, member: &Member) -> u64 {
 fn nodes(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
     clustered(context)?;
     let status = &context.status;
+    Ok(Reply::Verbatim(topology::master_first(status).map(|member| node_line(status, member) + "\n").collect()))
+}
+
+/// A node as `CLUSTER NODES` describes it.
+fn node_line(status: &Status, member: &Member) -> String {
     let master = topology::slots_master(status).map(|member| member.id);
-    let master_name = master.map_or_else(|| "-".to_owned(), |id| node_name(status, id));
-    let mut out = String::new();
-    for member in topology::master_first(status) {
-        let leads = Some(member.id) == master;
-        let own = if member.id == status.node_id { "myself," } else { "" };
-        let (flag, follows) = if leads { ("master", "-") } else { ("slave", master_name.as_str()) };
-        // Writing to a string cannot fail.
-        let _ = write!(
-            out,
-            "{} {}:{}@{} {own}{flag} {follows} 0 0 {} connected",
-            node_name(status, member.id),
-            member.host,
-            member.resp_port,
-            member.raft_port,
-            status.term,
-        );
-        if leads {
-            let _ = write!(out, " 0-{}", SLOTS - 1);
-        }
-        out.push('\n');
+    let leads = Some(member.id) == master;
+    let own = if member.id == status.node_id { "myself," } else { "" };
+    let flag = if leads { "master" } else { "slave" };
+    let follows = master.filter(|_| !leads).map_or_else(|| "-".to_owned(), |id| node_name(status, id));
+    format!(
+        "{} {}:{}@{} {own}{flag} {follows} 0 0 {} connected{}",
+        node_name(status, member.id),
+        member.host,
+        member.resp_port,
+        member.raft_port,
+        status.term,
+        if leads { format!(" 0-{}", SLOTS - 1) } else { String::new() },
+    )
+}
+
+fn replicas(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
+    clustered(context)?;
+    let status = &context.status;
+    let named = |member: &&Member| node_name(status, member.id).as_bytes() == &args[1][..];
+    let Some(member) = status.members.iter().find(named) else {
+        return Err(Refusal::from_string(format!("ERR Unknown node {}", lossy(&args[1]))));
+    };
+    if topology::slots_master(status).is_none_or(|master| master.id != member.id) {
+        return Err(Refusal::new("ERR The specified node is not a master"));
     }
-    Ok(Reply::Verbatim(out))
+    let others = topology::master_first(status).skip(1);
+    Ok(Reply::Array(others.map(|member| text(node_line(status, member))).collect()))
+}
+
+/// Between each two nodes there are two connections, one for each direction; only those that this node makes are known to it.
+fn links(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+    clustered(context)?;
+    let status = &context.status;
+    let others = status.members.iter().filter(|member| member.id != status.node_id);
+    let links = others.map(|member| {
+        Reply::Map(vec![
+            (Reply::bulk("direction"), Reply::bulk("to")),
+            (Reply::bulk("node"), text(node_name(status, member.id))),
+            (Reply::bulk("create-time"), Reply::Integer(0)),
+            (Reply::bulk("events"), Reply::bulk("rw")),
+            (Reply::bulk("send-buffer-allocated"), Reply::Integer(0)),
+            (Reply::bulk("send-buffer-used"), Reply::Integer(0)),
+        ])
+    });
+    Ok(Reply::Array(links.collect()))
+}
+
+fn slot(arg: &Bytes) -> Result<u16, Refusal> {
+    let slot = parse_integer(arg).ok_or(NOT_AN_INTEGER)?;
+    u16::try_from(slot).ok().filter(|slot| *slot < SLOTS).ok_or(Refusal::new("ERR Invalid slot"))
 }
 
 fn info(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {

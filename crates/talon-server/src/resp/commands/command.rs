@@ -7,7 +7,7 @@ use talon_core::{Facts, Flag, Group, Refusal, Reply};
 
 use super::{help, lossy, name_pattern};
 use crate::resp::session::Context;
-use crate::resp::table::{self, Action, Entry, Row, ServerCommand, facts, now};
+use crate::resp::table::{self, Action, Entry, ServerCommand, facts, now};
 
 const OPEN: &[Flag] = &[Flag::Loading, Flag::Stale];
 
@@ -48,10 +48,10 @@ fn all(_: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
     Ok(Reply::Array(table::entries().iter().map(describe_entry).collect()))
 }
 
-/// A row by its name, or a subcommand's by `container|name`.
+/// A row by its name, or a subcommand's facts by `container|name`.
 enum Found {
     Entry(&'static Entry),
-    Subcommand(&'static ServerCommand),
+    Subcommand(&'static Facts),
 }
 
 fn find(name: &[u8]) -> Option<Found> {
@@ -59,7 +59,7 @@ fn find(name: &[u8]) -> Option<Found> {
     let entry = table::lookup(parts.next()?)?;
     match parts.next() {
         None => Some(Found::Entry(entry)),
-        Some(own) => table::subcommand(entry.subcommands(), own).map(Found::Subcommand),
+        Some(own) => table::subcommand_entry(entry, own).map(Entry::facts).map(Found::Subcommand),
     }
 }
 
@@ -70,15 +70,15 @@ fn info(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     let described = args[1..].iter().map(|name| match find(name) {
         None => Reply::Null,
         Some(Found::Entry(entry)) => describe_entry(entry),
-        Some(Found::Subcommand(row)) => describe(&row.facts, &[]),
+        Some(Found::Subcommand(facts)) => describe(facts, &[]),
     });
     Ok(Reply::Array(described.collect()))
 }
 
 fn docs(_: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     let pair = |found: Found| match found {
-        Found::Entry(entry) => (Reply::bulk(entry.facts().name), document(entry.facts(), entry.subcommands())),
-        Found::Subcommand(row) => (Reply::bulk(row.facts.name), document(&row.facts, &[])),
+        Found::Entry(entry) => (Reply::bulk(entry.facts().name), document(entry.facts(), &entry.subcommands())),
+        Found::Subcommand(facts) => (Reply::bulk(facts.name), document(facts, &[])),
     };
     if args.len() == 1 {
         return Ok(Reply::Map(table::entries().iter().map(|entry| pair(Found::Entry(entry))).collect()));
@@ -86,7 +86,7 @@ fn docs(_: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     Ok(Reply::Map(args[1..].iter().filter_map(|name| find(name)).map(pair).collect()))
 }
 
-fn document(facts: &'static Facts, subcommands: &'static [ServerCommand]) -> Reply {
+fn document(facts: &'static Facts, subcommands: &[&'static Facts]) -> Reply {
     let mut pairs = vec![
         (Reply::bulk("summary"), Reply::bulk(facts.summary)),
         (Reply::bulk("since"), Reply::bulk(facts.since)),
@@ -94,7 +94,7 @@ fn document(facts: &'static Facts, subcommands: &'static [ServerCommand]) -> Rep
         (Reply::bulk("complexity"), Reply::bulk(facts.complexity)),
     ];
     if !subcommands.is_empty() {
-        let documents = subcommands.iter().map(|row| (Reply::bulk(row.facts.name), document(&row.facts, &[])));
+        let documents = subcommands.iter().map(|facts| (Reply::bulk(facts.name), document(facts, &[])));
         pairs.push((Reply::bulk("subcommands"), Reply::Map(documents.collect())));
     }
     Reply::Map(pairs)
@@ -120,9 +120,7 @@ fn list(_: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
         }
         _ => return Err(SYNTAX),
     };
-    let names = table::entries()
-        .iter()
-        .flat_map(|entry| std::iter::once(entry.facts()).chain(entry.subcommands().iter().map(|row| &row.facts)));
+    let names = table::entries().iter().flat_map(|entry| std::iter::once(entry.facts()).chain(entry.subcommands()));
     // Without a filter, Redis lists containers only.
     let with_subcommands = args.len() > 1;
     let names = names
@@ -172,14 +170,10 @@ fn keys_of(line: &[Bytes]) -> Result<(&'static Facts, Vec<Bytes>), Refusal> {
 }
 
 fn describe_entry(entry: &'static Entry) -> Reply {
-    let (facts, subcommands) = match entry.row {
-        Row::Data(command) => (&command.facts, &[][..]),
-        Row::Server(command) => (&command.facts, entry.subcommands()),
-    };
-    describe(facts, subcommands)
+    describe(entry.facts(), &entry.subcommands())
 }
 
-fn describe(facts: &'static Facts, subcommands: &'static [ServerCommand]) -> Reply {
+fn describe(facts: &'static Facts, subcommands: &[&'static Facts]) -> Reply {
     let simple = |names: Vec<&'static str>| Reply::Set(names.into_iter().map(Reply::Simple).collect());
     Reply::Array(vec![
         Reply::bulk(facts.name),
@@ -194,7 +188,7 @@ fn describe(facts: &'static Facts, subcommands: &'static [ServerCommand]) -> Rep
         match subcommands {
             // Redis's form for none.
             [] => Reply::Set(vec![]),
-            rows => Reply::Array(rows.iter().map(|row| describe(&row.facts, &[])).collect()),
+            several => Reply::Array(several.iter().map(|facts| describe(facts, &[])).collect()),
         },
     ])
 }
@@ -209,15 +203,20 @@ fn categories(facts: &Facts) -> Vec<&'static str> {
             categories.push(category);
         }
     };
-    add(works_on_keys && facts.group != Group::String, "@keyspace");
+    let on_values = matches!(facts.group, Group::String | Group::Bitmap) || facts.name.starts_with("memory");
+    add(works_on_keys && !on_values, "@keyspace");
     add(has(Flag::Readonly), "@read");
     add(has(Flag::Write), "@write");
     add(facts.group == Group::String, "@string");
+    add(facts.group == Group::Bitmap, "@bitmap");
     add(has(Flag::Pubsub), "@pubsub");
     add(has(Flag::Admin) || facts.name == "role", "@admin");
     add(has(Flag::Fast), "@fast");
     add(!has(Flag::Fast), "@slow");
-    add(has(Flag::Admin) || matches!(facts.name, "info" | "keys" | "flushall" | "flushdb" | "role"), "@dangerous");
+    add(
+        has(Flag::Admin) || matches!(facts.name, "info" | "keys" | "flushall" | "flushdb" | "swapdb" | "role"),
+        "@dangerous",
+    );
     let connection = matches!(facts.name, "readonly" | "readwrite" | "asking" | "wait")
         || facts.name.starts_with("command")
         || (facts.group == Group::Connection && facts.name != "client");
@@ -234,8 +233,10 @@ fn tips(name: &str) -> &'static [&'static str] {
         "mset" => &["request_policy:multi_shard", "response_policy:all_succeeded"],
         "mget" => &["request_policy:multi_shard"],
         "msetnx" => &["request_policy:multi_shard", "response_policy:agg_min"],
-        "ttl" | "pttl" | "time" | "client|info" | "client|list" | "cluster|info" | "cluster|nodes"
-        | "cluster|shards" | "cluster|slots" => &["nondeterministic_output"],
+        "object|encoding" | "object|freq" | "object|idletime" | "object|refcount" | "ttl" | "pttl" | "time"
+        | "client|info" | "client|list" | "cluster|info" | "cluster|nodes" | "cluster|shards" | "cluster|slots" => {
+            &["nondeterministic_output"]
+        }
         "randomkey" => &["request_policy:all_shards", "nondeterministic_output"],
         "keys" => &["request_policy:all_shards", "nondeterministic_output_order"],
         "dbsize" => &["request_policy:all_shards", "response_policy:agg_sum"],
@@ -259,14 +260,19 @@ fn tips(name: &str) -> &'static [&'static str] {
 /// What a command does with its first keys and, where that differs, with its second.
 fn key_uses(facts: &Facts) -> &'static [&'static [&'static str]] {
     match facts.name {
-        "set" => &[&["RW", "access", "update", "variable_flags"]],
-        "getset" | "incr" | "incrby" | "decr" | "decrby" | "incrbyfloat" | "getex" => &[&["RW", "access", "update"]],
+        "set" | "bitfield" => &[&["RW", "access", "update", "variable_flags"]],
+        "getset" | "incr" | "incrby" | "decr" | "decrby" | "incrbyfloat" | "getex" | "setbit" | "move" => {
+            &[&["RW", "access", "update"]]
+        }
         "getdel" => &[&["RW", "access", "delete"]],
         "append" => &[&["RW", "insert"]],
         "setnx" | "msetnx" => &[&["OW", "insert"]],
         "mset" | "setex" | "psetex" => &[&["OW", "update"]],
         "del" | "unlink" => &[&["RM", "delete"]],
-        "exists" | "strlen" | "type" | "touch" | "watch" => &[&["RO"]],
+        "exists" | "strlen" | "type" | "touch" | "watch" | "memory|usage" | "object|encoding" | "object|freq"
+        | "object|idletime" | "object|refcount" => &[&["RO"]],
+        "delex" => &[&["RW", "delete", "variable_flags"]],
+        "bitop" => &[&["OW", "update"], &["RO", "access"]],
         "rename" => &[&["RW", "access", "delete"], &["OW", "update"]],
         "renamenx" => &[&["RW", "access", "delete"], &["OW", "insert"]],
         "copy" => &[&["RO", "access"], &["OW", "update"]],
@@ -298,6 +304,14 @@ fn key_specifications(facts: &Facts) -> Vec<Reply> {
     };
     match uses {
         [one] => vec![specification(one, keys.first, keys.last)],
-        several => several.iter().zip(keys.first..).map(|(uses, place)| specification(uses, place, place)).collect(),
+        // One key each; the last use is that of all keys that are left.
+        several => several
+            .iter()
+            .zip(keys.first..)
+            .enumerate()
+            .map(|(number, (uses, place))| {
+                specification(uses, place, if number + 1 == several.len() { keys.last } else { place })
+            })
+            .collect(),
     }
 }

@@ -122,7 +122,7 @@ pub(crate) fn render(sections: &Sections, shared: &Shared, status: &Status) -> R
             Section::Memory => memory(&mut lines),
             Section::Persistence => persistence(&mut lines, status),
             Section::Stats => stats(&mut lines, shared),
-            Section::Replication => replication(&mut lines, status),
+            Section::Replication => replication(&mut lines, shared, status),
             Section::Cpu => cpu(&mut lines),
             Section::Commandstats => command_stats(&mut lines, shared),
             Section::Errorstats => {
@@ -269,7 +269,7 @@ fn stats(lines: &mut Lines<'_>, shared: &Shared) {
     lines.put("pubsub_patterns", subscribed.patterns);
 }
 
-fn replication(lines: &mut Lines<'_>, status: &Status) {
+fn replication(lines: &mut Lines<'_>, shared: &Shared, status: &Status) {
     if topology::leads(status) {
         lines.put("role", "master");
         lines.put("connected_slaves", topology::followers(status).count());
@@ -295,7 +295,8 @@ fn replication(lines: &mut Lines<'_>, status: &Status) {
         lines.put("replica_announced", 1);
         lines.put("connected_slaves", 0);
     }
-    lines.put("master_failover_state", "no-failover");
+    let failover = if shared.failover.is_on() { "failover-in-progress" } else { "no-failover" };
+    lines.put("master_failover_state", failover);
     lines.put("master_replid", topology::replication_name(status));
     lines.put("master_repl_offset", if topology::leads(status) { status.last_log_index } else { status.applied_index });
 }
@@ -356,6 +357,14 @@ fn talon(lines: &mut Lines<'_>, shared: &Shared, status: &Status) {
     lines.put("talon_first_log_index", status.first_log_index);
     lines.put("talon_clock_ms", status.clock_ms);
     lines.put("talon_heard_from_leader_ms", status.heard_from_leader_ms);
+    // What snapshots pin: everything that was written over since the oldest one.
+    let snapshots = shared.settings.snapshots.list();
+    lines.put("talon_snapshots", snapshots.len());
+    if let Some(oldest) = snapshots.iter().min_by_key(|snapshot| snapshot.index) {
+        lines.put("talon_snapshots_oldest_index", oldest.index);
+        lines.put("talon_snapshots_oldest_age_ms", oldest.age.as_millis());
+        lines.put("talon_snapshots_entries_since", status.applied_index.saturating_sub(oldest.index));
+    }
     let metrics = &shared.metrics;
     for (name, counter) in [
         ("talon_batches", &metrics.batches),

@@ -7,17 +7,19 @@ mod config;
 mod connection;
 pub(crate) mod info;
 mod latency;
+pub(crate) mod positions;
 mod pubsub;
 mod sentinel;
 mod server;
 mod slowlog;
+mod snapshot;
 mod transactions;
 
 use bytes::Bytes;
 use talon_core::Reply;
 use talon_core::glob::Glob;
 
-use super::table::{ServerCommand, own_name};
+use super::table::ServerCommand;
 
 /// The families, each with its rows.
 pub(crate) fn families() -> impl Iterator<Item = &'static [ServerCommand]> {
@@ -25,6 +27,7 @@ pub(crate) fn families() -> impl Iterator<Item = &'static [ServerCommand]> {
         connection::ROWS,
         client::ROWS,
         transactions::ROWS,
+        positions::ROWS,
         server::ROWS,
         config::ROWS,
         slowlog::ROWS,
@@ -33,19 +36,14 @@ pub(crate) fn families() -> impl Iterator<Item = &'static [ServerCommand]> {
         cluster::ROWS,
         sentinel::ROWS,
         pubsub::ROWS,
+        snapshot::ROWS,
     ]
     .into_iter()
 }
 
 /// What `… HELP` answers, from the rows themselves.
 fn help(container: &str, rows: &'static [ServerCommand]) -> Reply {
-    let mut lines =
-        vec![Reply::Bulk(Bytes::from(format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:")))];
-    for row in rows {
-        lines.push(Reply::Bulk(Bytes::from(own_name(row.facts.name).to_ascii_uppercase())));
-        lines.push(Reply::Bulk(Bytes::from(format!("    {}", row.facts.summary))));
-    }
-    Reply::Array(lines)
+    talon_core::command::help(container, rows.iter().map(|row| &row.facts))
 }
 
 /// A pattern over the names of commands and settings, which are in lower case.

@@ -1,4 +1,4 @@
-//! `INFO`, `ROLE` and `TIME`.
+//! `INFO`, `ROLE`, `FAILOVER` and `TIME`.
 
 use std::sync::atomic::Ordering;
 
@@ -6,6 +6,8 @@ use bytes::Bytes;
 use talon_core::{Flag, Group, Refusal, Reply};
 
 use super::text;
+use crate::resp::deferred::Deferred;
+use crate::resp::failover::Failover;
 use crate::resp::monitors::MONITORS_MAX;
 use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, now};
@@ -49,6 +51,17 @@ pub(super) static ROWS: &[ServerCommand] = &[
         ),
         monitor,
     ),
+    ServerCommand {
+        facts: facts(
+            "failover",
+            -1,
+            &[Flag::Admin, Flag::Noscript, Flag::Stale],
+            Group::Server,
+            "6.2.0",
+            "Hands leadership to another voter; answered when that leads.",
+        ),
+        action: Action::Deferred(|context, args| Failover::parse(context, args).map(Deferred::Failover)),
+    },
     now(facts("time", 1, OPEN, Group::Server, "2.6.0", "Answers this node's wall clock."), time),
 ];
 

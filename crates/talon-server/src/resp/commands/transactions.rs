@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use talon_core::{Facts, Flag, Group, KeySpec, Refusal, Reply};
 
-use crate::resp::deferred::{Deferred, Wait};
+use crate::resp::deferred::Deferred;
 use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, now};
+use crate::resp::wait::Wait;
 
 const OPEN: &[Flag] = &[Flag::Noscript, Flag::Loading, Flag::Stale, Flag::Fast, Flag::AllowBusy];
 
@@ -51,6 +52,17 @@ pub(super) static ROWS: &[ServerCommand] = &[
             "Waits until so many followers hold what was written, and answers how many do.",
         ),
         action: Action::Deferred(|_, args| Wait::parse(args).map(Deferred::Wait)),
+    },
+    ServerCommand {
+        facts: facts(
+            "waitaof",
+            4,
+            &[Flag::Noscript],
+            Group::Generic,
+            "7.2.0",
+            "Waits until this node and so many followers have what was written on their disks, and answers how many have.",
+        ),
+        action: Action::Deferred(|_, args| Wait::parse_aof(args).map(Deferred::Wait)),
     },
 ];
 

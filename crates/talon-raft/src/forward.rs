@@ -1,0 +1,264 @@
+//! Calls that are for the leader, carried out there for a client of another node (`writes_on_follower = "forward"`).
+//!
+//! What the leader certainly did not carry out is sent again, to whoever leads then, for as long as a call may be held. What it may have
+//! carried out is never sent again: [`Denied::InDoubt`]. Before the client hears of its writes, this node's own state has come to
+//! where they are, so that the client's next read finds them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use talon_core::{Call, Consistency, Denied, Outcome, Proposal, Refusal, Reply, outcomes};
+use talon_proto::v1;
+use tokio::sync::Semaphore;
+use tonic::{Code, Status};
+
+use crate::database::{self, is_resent};
+use crate::leadership::Leadership;
+use crate::node::Inner;
+use crate::reads::reached;
+use crate::transport::Network;
+use crate::types::NodeAddress;
+
+/// How many bytes of calls are under way to the leader at most; beyond that, whoever asks waits.
+const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
+/// These bytes are counted in lumps of this size.
+const PERMIT_BYTES: usize = 1 << 10;
+/// How many bytes of calls go together, unless one call alone is larger.
+const TOGETHER_BYTES_MAX: usize = 8 << 20;
+/// How many bytes of outcomes one answer carries.
+const ANSWER_BYTES_MAX: usize = 128 << 20;
+/// How long an answer is waited for beyond the time that calls may be held, ms: the leader itself gives up earlier.
+const ANSWER_MS_MAX: u64 = 20_000;
+/// How long the answer of a node that leads no more is waited for: it, too, knows that it does not know.
+const DEPOSED_MAX: Duration = Duration::from_millis(2_000);
+/// How long this node's state may take to come to where the leader carried out the calls, ms. It answers all the same.
+const REACH_MS_MAX: u64 = 1_000;
+/// How long to wait before looking again who leads.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// The way to the leader.
+pub(crate) struct Forwarder {
+    network: Network,
+    permits: Arc<Semaphore>,
+}
+
+impl Forwarder {
+    /// With nothing under way.
+    pub fn new(network: Network) -> Forwarder {
+        Forwarder { network, permits: Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX / PERMIT_BYTES)) }
+    }
+}
+
+/// Carries out a pipeline here or there, wherever each call has to be.
+pub(crate) async fn execute(inner: &Arc<Inner>, calls: Vec<Call>, consistency: Consistency) -> Vec<Outcome> {
+    let deadline_ms = inner.hold_deadline_ms();
+    let mut done: Vec<Outcome> = Vec::with_capacity(calls.len());
+    loop {
+        let rest = &calls[done.len()..];
+        if rest.is_empty() {
+            return done;
+        }
+        let leads = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
+        let here =
+            if leads { rest.len() } else { rest.iter().take_while(|call| is_for_here(call, consistency)).count() };
+        let outcomes = if here > 0 {
+            database::carry_out(inner, rest[..here].to_vec(), consistency, deadline_ms, false).await
+        } else {
+            send(inner, rest, consistency, deadline_ms).await
+        };
+        let refused = outcomes.iter().find_map(is_resent);
+        done.extend(outcomes.into_iter().take_while(|outcome| is_resent(outcome).is_none()));
+        let Some(refused) = refused else { continue };
+        let ends = here > 0 && refused == Denied::ShuttingDown;
+        if ends || inner.time.monotonic_ms() >= deadline_ms {
+            // Nobody is told to go elsewhere: there, it would be the same.
+            let denied = if let Denied::NotLeader { .. } = refused { Denied::NoLeader } else { refused };
+            done.resize(calls.len(), Err(denied));
+            return done;
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Whether a node that does not lead carries it out itself.
+fn is_for_here(call: &Call, consistency: Consistency) -> bool {
+    !call.is_write() && consistency != Consistency::Lease
+}
+
+/// The first of these calls that go together, sent to the leader; one outcome for each that was sent.
+async fn send(inner: &Arc<Inner>, calls: &[Call], consistency: Consistency, deadline_ms: u64) -> Vec<Outcome> {
+    let bytes_max = inner.settings.request_bytes_max;
+    let (mut count, mut size_bytes) = (0, 0);
+    for call in calls {
+        let call_bytes = call.size_bytes();
+        if call_bytes > bytes_max && count == 0 {
+            return vec![Err(Denied::TooLarge { size_bytes: call_bytes, bytes_max })];
+        }
+        if call_bytes > bytes_max || (count > 0 && size_bytes + call_bytes > TOGETHER_BYTES_MAX) {
+            break;
+        }
+        (count, size_bytes) = (count + 1, size_bytes + call_bytes);
+    }
+    let calls = &calls[..count];
+    let deny = |denied: Denied| vec![Err(denied); count];
+    let left = Duration::from_millis(deadline_ms.saturating_sub(inner.time.monotonic_ms()));
+    let permits = (size_bytes / PERMIT_BYTES + 1).min(UNDER_WAY_BYTES_MAX / PERMIT_BYTES) as u32;
+    let acquiring = inner.forwarder.permits.acquire_many(permits);
+    let Ok(Ok(_permit)) = tokio::time::timeout(left, acquiring).await else { return deny(Denied::Busy) };
+    match ask(inner, calls, consistency, deadline_ms).await {
+        Ok((outcomes, index)) if outcomes.len() == count => {
+            let writes = calls.iter().zip(&outcomes).any(|(call, outcome)| call.is_write() && outcome.is_ok());
+            if writes {
+                reached(inner, index, inner.time.monotonic_ms() + REACH_MS_MAX).await;
+            }
+            outcomes
+        }
+        Ok(_) => deny_in_doubt(calls),
+        Err(Unanswered::NotCarriedOut) => deny(Denied::NoLeader),
+        Err(Unanswered::InDoubt) => deny_in_doubt(calls),
+    }
+}
+
+/// A read leaves nothing behind: it may be asked again.
+fn deny_in_doubt(calls: &[Call]) -> Vec<Outcome> {
+    let writes = calls.iter().any(Call::is_write);
+    vec![Err(if writes { Denied::InDoubt } else { Denied::NoLeader }); calls.len()]
+}
+
+/// Why there are no outcomes.
+enum Unanswered {
+    NotCarriedOut,
+    InDoubt,
+}
+
+/// The leader's outcomes, and the log index at which its state holds them.
+async fn ask(
+    inner: &Inner,
+    calls: &[Call],
+    consistency: Consistency,
+    deadline_ms: u64,
+) -> Result<(Vec<Outcome>, u64), Unanswered> {
+    let mut status = inner.status.clone();
+    let leader = status.borrow_and_update().leader().cloned();
+    let leader = leader.filter(|leader| leader.id != inner.settings.node_id).ok_or(Unanswered::NotCarriedOut)?;
+    let wait_ms = deadline_ms.saturating_sub(inner.time.monotonic_ms());
+    let request = v1::ForwardRequest {
+        calls: Proposal::encode_calls(0, 0, calls.iter()),
+        linearizable: consistency == Consistency::Linearizable,
+        wait_ms,
+    };
+    let time_max = Duration::from_millis(wait_ms + ANSWER_MS_MAX);
+    let address = NodeAddress::from(&leader);
+    let asking = inner.forwarder.network.forward(leader.id, &address, request, time_max);
+    let deposed = async {
+        // The sender lives as long as the node.
+        let _ = status.wait_for(|status| status.leader_id.is_some_and(|id| id != leader.id)).await;
+        tokio::time::sleep(DEPOSED_MAX).await;
+    };
+    let answer = tokio::select! {
+        answer = asking => answer,
+        () = deposed => return Err(Unanswered::InDoubt),
+    };
+    let reply = answer.map_err(|status| {
+        tracing::debug!(leader = leader.id, message = status.message(), "the leader did not answer");
+        if is_before_all(&status) { Unanswered::NotCarriedOut } else { Unanswered::InDoubt }
+    })?;
+    let outcomes = outcomes::decode(&reply.outcomes).map_err(|fault| {
+        tracing::warn!(leader = leader.id, %fault, "the leader's answer cannot be read");
+        Unanswered::InDoubt
+    })?;
+    // The leader's fault is not this node's.
+    let own = |outcome: Outcome| {
+        outcome.map_err(|denied| if let Denied::Fault(_) = denied { Denied::InDoubt } else { denied })
+    };
+    Ok((outcomes.into_iter().map(own).collect(), reply.index))
+}
+
+/// Whether the request has certainly not come to where calls are carried out: it was not sent, or refused at the door.
+fn is_before_all(status: &Status) -> bool {
+    let refused = [
+        Code::Unauthenticated,
+        Code::PermissionDenied,
+        Code::FailedPrecondition,
+        Code::InvalidArgument,
+        Code::Unimplemented,
+    ];
+    if refused.contains(&status.code()) {
+        return true;
+    }
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}
+
+/// As the leader: carries out what member `from` has sent. An error: nothing was carried out.
+pub(crate) async fn answer(
+    inner: &Arc<Inner>,
+    from: u64,
+    request: v1::ForwardRequest,
+) -> Result<v1::ForwardReply, Status> {
+    let is_member = inner.status.borrow().members.iter().any(|member| member.id == from);
+    if !is_member {
+        return Err(Status::permission_denied(format!("node {from} is not a member")));
+    }
+    let calls = Proposal::decode(request.calls).map_err(|fault| Status::invalid_argument(fault.0))?.calls;
+    let reads: Vec<bool> = calls.iter().map(|call| !call.is_write()).collect();
+    let deadline_ms = inner.time.monotonic_ms() + request.wait_ms.min(inner.settings.hold_ms_max);
+    let consistency = if request.linearizable { Consistency::Linearizable } else { Consistency::Lease };
+    // They are held by whoever asks: that node may hear of another leader before this one does.
+    let leads = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
+    let outcomes = if leads {
+        database::carry_out(inner, calls, consistency, deadline_ms, true).await
+    } else {
+        vec![Err(Denied::NoLeader); calls.len()]
+    };
+    let index = inner.stores.applied_index();
+    Ok(v1::ForwardReply { outcomes: encode(outcomes, &reads, ANSWER_BYTES_MAX), index })
+}
+
+/// The bytes of outcomes, at most so many: replies that take more than their share are left out.
+fn encode(mut all: Vec<Outcome>, reads: &[bool], bytes_max: usize) -> bytes::Bytes {
+    let bytes = outcomes::encode(&all);
+    if bytes.len() <= bytes_max {
+        return bytes;
+    }
+    // Besides the outcomes there are five bytes.
+    let share = bytes_max.saturating_sub(5) / all.len().max(1);
+    for (outcome, is_read) in all.iter_mut().zip(reads) {
+        if outcomes::encode(std::slice::from_ref(outcome)).len() > share {
+            *outcome = if *is_read {
+                Ok(Reply::Error(Refusal::new(
+                    "ERR the reply is too large to come by way of another node: ask the leader",
+                )))
+            } else {
+                Err(Denied::InDoubt)
+            };
+        }
+    }
+    outcomes::encode(&all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_keeps_to_its_bound() {
+        let large = || Ok(Reply::Bulk(vec![b'x'; 600].into()));
+        let small = || Ok(Reply::Integer(1));
+        assert_eq!(
+            outcomes::decode(&encode(vec![large(), small()], &[true, false], 1_000)).unwrap(),
+            [large(), small()]
+        );
+        let bytes = encode(vec![large(), small(), large()], &[true, false, false], 1_000);
+        assert!(bytes.len() <= 1_000);
+        let read = outcomes::decode(&bytes).unwrap();
+        assert!(matches!(&read[0], Ok(Reply::Error(refusal)) if refusal.line().contains("ask the leader")));
+        assert_eq!(read[1..], [small(), Err(Denied::InDoubt)]);
+    }
+}

@@ -1,0 +1,195 @@
+//! How a node that does not lead learns where a read has to stand: it asks the leader, once for all reads that wait.
+//!
+//! What an answer is worth counts from the moment the question was *sent*, by this node's own monotonic clock, which counts
+//! suspended time: an answer that lay in a socket's buffer while the process stood still is as old as it is. No two nodes'
+//! clocks are compared.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use talon_core::Status;
+use talon_proto::v1;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::timekeeper::Timekeeper;
+use crate::transport::Network;
+use crate::types::NodeAddress;
+
+/// How many reads may wait for a round.
+const WAITING_MAX: usize = 65_536;
+/// How long one round may take, ms.
+const ROUND_MS_MAX: u64 = 1_000;
+
+/// Where the leader's state stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// When it was asked for, monotonic ms.
+    pub sent_ms: u64,
+    /// The state at this log index holds all that was acknowledged before.
+    pub index: u64,
+    /// The leader's clock, Unix ms: no key is left in that state that had ended by it.
+    pub clock_ms: u64,
+}
+
+type Ask = oneshot::Sender<Option<Point>>;
+
+/// Where reads ask for one.
+pub struct Prober {
+    proved: mpsc::Sender<Ask>,
+    leased: mpsc::Sender<Ask>,
+    time: Arc<Timekeeper>,
+    known: Arc<Mutex<Known>>,
+}
+
+/// What the answers have said.
+#[derive(Debug)]
+struct Known {
+    newest: Option<Point>,
+    /// The newest one that this node's state was seen to have reached.
+    held: Option<Point>,
+    /// When the node was started: before that, nothing is known.
+    started_ms: u64,
+}
+
+impl Known {
+    fn learn(&mut self, point: Point) {
+        if self.newest.is_none_or(|newest| newest.sent_ms <= point.sent_ms) {
+            self.newest = Some(point);
+        }
+    }
+
+    /// This node's state is at this index.
+    fn reach(&mut self, applied_index: u64) {
+        if let Some(newest) = self.newest.filter(|newest| newest.index <= applied_index) {
+            self.held = Some(newest);
+        }
+    }
+
+    /// One that was sent no earlier than this; if there is one, one that this node has reached.
+    fn since(&self, oldest_ms: u64) -> Option<Point> {
+        [self.held, self.newest].into_iter().flatten().find(|point| point.sent_ms >= oldest_ms)
+    }
+
+    fn behind_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.held.map_or(self.started_ms, |point| point.sent_ms))
+    }
+}
+
+/// Who asks.
+#[derive(Clone)]
+struct Asker {
+    network: Network,
+    status: watch::Receiver<Arc<Status>>,
+    time: Arc<Timekeeper>,
+    known: Arc<Mutex<Known>>,
+}
+
+impl Prober {
+    /// Starts the tasks that ask; they end when the handle is dropped.
+    pub fn start(network: Network, status: watch::Receiver<Arc<Status>>, time: Arc<Timekeeper>) -> Prober {
+        let started_ms = time.monotonic_ms();
+        let known = Arc::new(Mutex::new(Known { newest: None, held: None, started_ms }));
+        let asker = Asker { network, status, time: time.clone(), known: known.clone() };
+        let (proved, waiting) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(asker.clone().run(waiting, false));
+        let (leased, waiting) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(asker.run(waiting, true));
+        Prober { proved, leased, time, known }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the leader's state stands at some moment after the call; `None` if nobody has said so, for whatever reason, by the
+    /// deadline or before. `lease_will_do`: the leader may rely on its lease.
+    pub async fn ask(&self, lease_will_do: bool, deadline_ms: u64) -> Option<Point> {
+        let (ask, answer) = oneshot::channel();
+        let asks = if lease_will_do { &self.leased } else { &self.proved };
+        let left = Duration::from_millis(deadline_ms.saturating_sub(self.time.monotonic_ms()));
+        let asking = async {
+            asks.send(ask).await.ok()?;
+            answer.await.ok()?
+        };
+        tokio::time::timeout(left, asking).await.ok()?
+    }
+
+    /// Where the leader's state stood at some moment not before this one, if it has been asked since. This node's state is at
+    /// `applied_index`.
+    pub fn since(&self, oldest_ms: u64, applied_index: u64) -> Option<Point> {
+        let mut known = self.known();
+        known.reach(applied_index);
+        known.since(oldest_ms)
+    }
+
+    /// From how long ago on this node's state may lack something, as far as the answers say, ms.
+    pub fn behind_ms(&self, now_ms: u64) -> u64 {
+        self.known().behind_ms(now_ms)
+    }
+}
+
+impl Asker {
+    async fn run(self, mut waiting: mpsc::Receiver<Ask>, lease_will_do: bool) {
+        let mut round = Vec::new();
+        // Everybody who asked before a round begins shares it; who comes during it waits for the next.
+        while waiting.recv_many(&mut round, WAITING_MAX).await > 0 {
+            let point = self.probe(lease_will_do).await;
+            if let Some(point) = point {
+                self.known.lock().unwrap_or_else(PoisonError::into_inner).learn(point);
+            }
+            round.drain(..).for_each(|ask| {
+                let _ = ask.send(point);
+            });
+        }
+    }
+
+    /// Asks whoever leads now, for as long as it does.
+    async fn probe(&self, lease_will_do: bool) -> Option<Point> {
+        let mut status = self.status.clone();
+        let (leader, version) = {
+            let status = status.borrow_and_update();
+            (status.leader().filter(|leader| leader.id != status.node_id).cloned()?, status.version)
+        };
+        let address = NodeAddress::from(&leader);
+        let request = v1::ReadIndexRequest { lease_will_do, wait_ms: ROUND_MS_MAX };
+        let sent_ms = self.time.monotonic_ms();
+        let asking = self.network.read_index(leader.id, &address, request, Duration::from_millis(ROUND_MS_MAX));
+        let answer = tokio::select! {
+            answer = asking => answer,
+            _ = status.wait_for(|status| status.version != version) => return None,
+        };
+        match answer {
+            Ok(reply) => Some(Point { sent_ms, index: reply.index, clock_ms: reply.clock_ms }),
+            Err(error) => {
+                tracing::debug!(leader = leader.id, message = error.message(), "the leader gave no read index");
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(sent_ms: u64, index: u64) -> Point {
+        Point { sent_ms, index, clock_ms: 0 }
+    }
+
+    #[test]
+    fn what_is_known_is_as_old_as_its_question() {
+        let mut known = Known { newest: None, held: None, started_ms: 50 };
+        assert_eq!((known.since(0), known.behind_ms(100)), (None, 50));
+        known.learn(point(100, 7));
+        assert_eq!((known.since(100), known.since(101)), (Some(point(100, 7)), None));
+        known.reach(6);
+        assert_eq!(known.behind_ms(200), 150, "its state is not there yet");
+        known.reach(7);
+        assert_eq!(known.behind_ms(200), 100);
+        known.learn(point(150, 9));
+        assert_eq!(known.since(100), Some(point(100, 7)), "one that was reached need not be waited for");
+        assert_eq!(known.since(101), Some(point(150, 9)));
+        known.learn(point(120, 8));
+        assert_eq!(known.since(121), Some(point(150, 9)), "an answer that comes late makes nothing older");
+    }
+}
