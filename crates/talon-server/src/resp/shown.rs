@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use talon_core::request::Args;
+use talon_resp::Name;
 
 use super::table::Entry;
 
@@ -12,19 +13,19 @@ const REDACTED: &[u8] = b"(redacted)";
 #[derive(Clone, Debug)]
 pub(crate) struct Shown {
     pub entry: &'static Entry,
-    pub name: Bytes,
+    pub name: Name,
     pub args: Args,
 }
 
 impl Shown {
     pub fn new(entry: &'static Entry, name: &[u8], args: &Args) -> Shown {
-        Shown { entry, name: Bytes::copy_from_slice(name), args: args.clone() }
+        Shown { entry, name: Name::from_slice(name), args: args.clone() }
     }
 
     /// All words, with passwords replaced.
     pub fn words(&self) -> Vec<Bytes> {
         let mut words = Vec::with_capacity(self.args.len() + 1);
-        words.push(self.name.clone());
+        words.push(Bytes::copy_from_slice(&self.name));
         words.extend(self.args.iter().cloned());
         redact(self.entry.facts().name, &mut words[1..]);
         words
