@@ -198,7 +198,7 @@ fn list(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
         [option, ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
             let ids: Vec<i64> = ids
                 .iter()
-                .map(|id| parse_integer(id).filter(|id| *id > 0).ok_or(Refusal::new("ERR Invalid client ID")))
+                .map(|id| parse_integer(id).ok_or(Refusal::new("ERR Invalid client ID")))
                 .collect::<Result<_, _>>()?;
             clients.retain(|client| ids.contains(&(client.id as i64)));
         }
@@ -239,7 +239,7 @@ impl ClientType {
 fn pause(_: &mut Context<'_>, args: &[Bytes]) -> Result<Deferred, Refusal> {
     let held = match args.get(2) {
         None => Held::All,
-        Some(_) if args.len() > 3 => return Err(odd("pause")),
+        Some(_) if args.len() > 3 => return Err(odd(&args[0])),
         Some(mode) if mode.eq_ignore_ascii_case(b"write") => Held::Writes,
         Some(mode) if mode.eq_ignore_ascii_case(b"all") => Held::All,
         Some(_) => return Err(Refusal::new("ERR CLIENT PAUSE mode must be WRITE or ALL")),
@@ -252,7 +252,7 @@ fn pause(_: &mut Context<'_>, args: &[Bytes]) -> Result<Deferred, Refusal> {
 fn unblock(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     let how = match args.get(2) {
         None => Unblock::Timeout,
-        Some(_) if args.len() > 3 => return Err(odd("unblock")),
+        Some(_) if args.len() > 3 => return Err(odd(&args[0])),
         Some(how) if how.eq_ignore_ascii_case(b"timeout") => Unblock::Timeout,
         Some(how) if how.eq_ignore_ascii_case(b"error") => Unblock::Error,
         Some(_) => return Err(Refusal::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
@@ -263,7 +263,8 @@ fn unblock(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> 
 }
 
 /// More words than a subcommand takes.
-fn odd(name: &str) -> Refusal {
+fn odd(name: &Bytes) -> Refusal {
+    let name = lossy(name);
     Refusal::from_string(format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try CLIENT HELP."))
 }
 

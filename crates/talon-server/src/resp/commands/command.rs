@@ -136,7 +136,7 @@ fn get_keys(_: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
 
 fn get_keys_and_flags(_: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     let (facts, keys) = keys_of(&args[1..])?;
-    let gets = args[2..].iter().skip(3).any(|word| word.eq_ignore_ascii_case(b"get"));
+    let gets = args[2..].iter().skip(2).any(|word| word.eq_ignore_ascii_case(b"get"));
     let uses = match facts.name {
         // What the variable flags come to.
         "set" if gets => &[&["RW", "access", "update"][..]][..],
