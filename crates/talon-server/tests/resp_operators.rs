@@ -67,7 +67,7 @@ async fn the_slow_log_has_what_took_long_and_no_password() {
     for (line, reply) in [
         ("SLOWLOG GET -2", "!ERR count should be greater than or equal to -1"),
         ("SLOWLOG GET x", "!ERR count should be greater than or equal to -1"),
-        ("SLOWLOG GET 1 2", "!ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP."),
+        ("SLOWLOG GET 1 2", "!ERR unknown subcommand or wrong number of arguments for 'GET'. Try SLOWLOG HELP."),
     ] {
         says(&mut client, line, reply).await;
     }
@@ -211,7 +211,7 @@ async fn a_pause_lets_batches_wait() {
         ("CLIENT PAUSE x", "!ERR timeout is not an integer or out of range"),
         ("CLIENT PAUSE -1", "!ERR timeout is negative"),
         ("CLIENT PAUSE 1 SOME", "!ERR CLIENT PAUSE mode must be WRITE or ALL"),
-        ("CLIENT PAUSE 1 ALL x", "!ERR unknown subcommand or wrong number of arguments for 'pause'. Try CLIENT HELP."),
+        ("CLIENT PAUSE 1 ALL x", "!ERR unknown subcommand or wrong number of arguments for 'PAUSE'. Try CLIENT HELP."),
     ] {
         says(&mut other, line, reply).await;
     }
@@ -330,6 +330,8 @@ async fn keys_of_a_command_line_are_found_with_what_is_done_to_them() {
     for (line, reply) in [
         ("GET a", "[[\"a\", [RO, access]]]"),
         ("SET a b", "[[\"a\", [OW, update]]]"),
+        ("SET a b GET", "[[\"a\", [RW, access, update]]]"),
+        ("SET a GET", "[[\"a\", [OW, update]]]"),
         ("SET a b EX 5 GET", "[[\"a\", [RW, access, update]]]"),
         ("MSET a 1 b 2", "[[\"a\", [OW, update]], [\"b\", [OW, update]]]"),
         ("RENAME a b", "[[\"a\", [RW, access, delete]], [\"b\", [OW, update]]]"),

@@ -306,7 +306,6 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         let database = &self.database;
         let whole = self.pipeline.encode(outcomes, took, &self.shared, &|| database.status(), &mut self.output);
         self.session.query_bytes = self.input.len();
-        self.session.buffer_bytes = self.input.capacity() + self.output.capacity();
         self.session.describe(ended);
         let settings = &self.shared.settings;
         if self.output.len() > self.shared.tunables.output_bytes_max() {
@@ -496,6 +495,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         add(&self.shared.metrics.bytes_in, count);
         self.filled = self.input.len() == self.input.capacity();
         self.ended = count == 0;
+        self.session.buffer_bytes = self.input.capacity() + self.output.capacity();
     }
 
     /// Whether there is room for more of what the client sends, while it is waiting for something.

@@ -60,7 +60,8 @@ static FIXED: &[Fixed] = &[
     Fixed("appendonly", |_| "yes".to_owned()),
     Fixed("bind", |shared| node_setting(shared, "listen")),
     Fixed("client-output-buffer-limit", |shared| {
-        format!("normal {} 0 0 slave 0 0 0 pubsub 0 0 0", shared.tunables.output_bytes_max())
+        let (replies, messages) = (shared.tunables.output_bytes_max(), shared.settings.push_bytes_max);
+        format!("normal {replies} 0 0 slave 0 0 0 pubsub {messages} 0 0")
     }),
     Fixed("databases", |_| "1".to_owned()),
     Fixed("dir", |shared| node_setting(shared, "data_dir")),

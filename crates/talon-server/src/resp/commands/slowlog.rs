@@ -4,7 +4,7 @@ use bytes::Bytes;
 use talon_core::numbers::parse_integer;
 use talon_core::{Flag, Group, Refusal, Reply};
 
-use super::help;
+use super::{help, lossy};
 use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, now};
 
@@ -45,9 +45,9 @@ fn get(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
             }
         }
         _ => {
-            return Err(Refusal::new(
-                "ERR unknown subcommand or wrong number of arguments for 'get'. Try SLOWLOG HELP.",
-            ));
+            let name = lossy(&args[0]);
+            let line = format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try SLOWLOG HELP.");
+            return Err(Refusal::from_string(line));
         }
     };
     Ok(context.shared.slowlog.newest(count))
