@@ -17,11 +17,11 @@ const REFUSALS: u64 = 128;
 /// Other nodes, metrics and probes, what the runtime needs.
 const OTHERS: u64 = 160;
 
-/// Raises the limit as far as it goes, and lowers `maxclients` if that is not far enough.
+/// Raises the limit as far as it goes, and lowers `maxclients` if that is not far enough. Returns how many clients would fit.
 ///
 /// # Errors
 /// If there are too few for the node itself.
-pub fn provide(settings: &mut Settings) -> Result<(), ServerError> {
+pub fn provide(settings: &mut Settings) -> Result<usize, ServerError> {
     let system = |error: nix::Error| ServerError::System("open files".into(), error.into());
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(system)?;
     let limit = if soft < hard && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() { hard } else { soft };
@@ -42,7 +42,7 @@ pub fn provide(settings: &mut Settings) -> Result<(), ServerError> {
         );
         settings.maxclients = maxclients;
     }
-    Ok(())
+    Ok(clients_max(limit, own, usize::MAX).unwrap_or(maxclients))
 }
 
 /// What the node keeps for itself: the log's segments among it, each of which stays open.

@@ -10,15 +10,16 @@ mod wiring;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clap::ArgMatches;
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::{ServerCommand, SettingsError, load, unknown_variables};
+use crate::settings::{LiveSettings, ServerCommand, SettingsError, load, unknown_variables};
 use crate::telemetry;
+use wiring::Live;
 
 /// Why a node could not start, or ended by itself.
 #[derive(Debug, thiserror::Error)]
@@ -54,11 +55,12 @@ pub fn run(command: &ServerCommand, matches: &ArgMatches) -> Result<ExitCode, Se
         io::stdout().write_all(text.as_bytes()).map_err(|error| ServerError::System("print-config".into(), error))?;
         return Ok(ExitCode::SUCCESS);
     }
-    telemetry::start(resolved.settings.log_format, &resolved.settings.log_level)?;
+    let log = telemetry::start(resolved.settings.log_format, &resolved.settings.log_level)?;
     for name in unknown_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())) {
         tracing::warn!(name, "an environment variable begins with TALON_ and is no setting");
     }
-    descriptors::provide(&mut resolved.settings)?;
+    let clients_most = descriptors::provide(&mut resolved.settings)?;
+    let live = Arc::new(LiveSettings::new(&resolved.settings, command.config.clone(), log)?);
     let mut builder = Builder::new_multi_thread();
     if let Some(threads) = resolved.settings.worker_threads {
         builder.worker_threads(threads);
@@ -69,7 +71,12 @@ pub fn run(command: &ServerCommand, matches: &ArgMatches) -> Result<ExitCode, Se
         .build()
         .map_err(|error| ServerError::System("threads".into(), error))?;
     let raft = RaftThread::start()?;
-    let outcome = runtime.block_on(wiring::run(resolved, command.accept_clock_jump, &raft.handle));
+    let outcome = runtime.block_on(wiring::run(
+        resolved,
+        Live { settings: live, clients_most },
+        command.accept_clock_jump,
+        &raft.handle,
+    ));
     runtime.shutdown_timeout(END_TIMEOUT);
     raft.end();
     if let Err(error) = &outcome {

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::doors::Door;
 use super::{ServerError, http, join, metrics};
 use crate::operator::Operator;
-use crate::settings::{Peer, Resolved, Secret, WritesOnFollower};
+use crate::settings::{LiveSettings, Peer, Resolved, Secret, WritesOnFollower};
 use crate::signals::EndWish;
 
 /// How often it is looked whether a starting node serves, for that may change without a change of the status's version.
@@ -28,8 +28,20 @@ const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the front doors may take to answer what is in flight, and raft to end, each.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
+/// What `CONFIG` may show and change.
+pub(super) struct Live {
+    pub settings: Arc<LiveSettings>,
+    /// As many clients as the system allows.
+    pub clients_most: usize,
+}
+
 /// Runs a node until a signal comes, or it fails; its raft on a runtime of its own.
-pub(super) async fn run(resolved: Resolved, accept_clock_jump: bool, raft: &Handle) -> Result<ExitCode, ServerError> {
+pub(super) async fn run(
+    resolved: Resolved,
+    live: Live,
+    accept_clock_jump: bool,
+    raft: &Handle,
+) -> Result<ExitCode, ServerError> {
     let mut end_wish = EndWish::listen().map_err(|error| ServerError::System("signals".into(), error))?;
     let (host, ports) = (resolved.listen, resolved.ports);
     let resp_door = Door::take("resp_port", host, ports.resp)?;
@@ -46,7 +58,7 @@ pub(super) async fn run(resolved: Resolved, accept_clock_jump: bool, raft: &Hand
     let mut house = House::new(Arc::clone(&node));
     house.open_http(http_door)?;
     house.open_grpc(grpc_door, &resolved)?;
-    house.open_resp(resp_door, &resolved);
+    house.open_resp(resp_door, &resolved, live);
     let joining = joining(&node, &resolved);
     let outcome = tokio::select! {
         signal = end_wish.next() => Ok(signal),
@@ -145,14 +157,22 @@ impl House {
     }
 
     /// Opens the door for Redis clients once the node serves.
-    fn open_resp(&mut self, door: Door, resolved: &Resolved) {
+    fn open_resp(&mut self, door: Door, resolved: &Resolved, live: Live) {
+        let own = &resolved.settings;
         let settings = Arc::new(resp::RespSettings {
             password: door_password(resolved),
             protected_mode: resolved.settings.protected_mode,
             clients_max: resolved.settings.maxclients,
             idle_timeout: Duration::from_secs(resolved.settings.timeout_s),
             request_bytes_max: resolved.settings.request_bytes_max,
-            query_bytes_max: resolved.settings.request_bytes_max.saturating_mul(2),
+            query_bytes_max: own.query_bytes_max.unwrap_or(own.request_bytes_max.saturating_mul(2)),
+            output_bytes_max: own.output_bytes_max,
+            clients_reserved: own.clients_reserved,
+            clients_most: live.clients_most,
+            slowlog_slower_than_us: own.slowlog_slower_than_us,
+            slowlog_entries_max: own.slowlog_entries_max,
+            latency_threshold_ms: own.latency_threshold_ms,
+            parameters: live.settings,
             forwards: resolved.settings.writes_on_follower == WritesOnFollower::Forward,
             consistency: resolved.settings.consistency,
             sentinel_name: resolved.settings.master_name.clone(),

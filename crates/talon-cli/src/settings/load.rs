@@ -92,12 +92,19 @@ impl Settings {
     /// # Errors
     /// If a path is no UTF-8 and so cannot stand in TOML.
     pub fn to_toml(&self) -> Result<String, SettingsError> {
+        toml::to_string_pretty(&self.to_masked_table()?).map_err(|error| SettingsError(format!("settings: {error}")))
+    }
+
+    /// The settings by name, secrets masked.
+    ///
+    /// # Errors
+    /// If a path is no UTF-8 and so cannot stand in TOML.
+    pub fn to_masked_table(&self) -> Result<Table, SettingsError> {
         let mut masked = self.clone();
         for secret in [&mut masked.requirepass, &mut masked.cluster_secret] {
             *secret = secret.is_some().then(|| Secret::new(Secret::MASK));
         }
-        let table = to_table(&masked)?;
-        toml::to_string_pretty(&table).map_err(|error| SettingsError(format!("settings: {error}")))
+        to_table(&masked)
     }
 }
 

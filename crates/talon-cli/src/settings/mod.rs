@@ -5,9 +5,11 @@
 //! it is the flag. Its comment is the help text.
 
 mod as_text;
+mod live;
 mod load;
 mod peer;
 mod resolve;
+mod rewrite;
 mod secret;
 
 use std::path::PathBuf;
@@ -16,6 +18,7 @@ use clap::{ArgAction, Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use talon_core::Consistency;
 
+pub use live::LiveSettings;
 pub use load::{ServerCommand, load, unknown_variables};
 pub use peer::Peer;
 pub use resolve::{Ports, Resolved};
@@ -121,6 +124,11 @@ pub struct Settings {
     #[arg(long, env = "TALON_MAXCLIENTS", default_value_t = 10_000)]
     pub maxclients: usize,
 
+    /// How many of these places, for Redis clients, only clients on this machine get (at most a quarter of all), so that one can
+    /// still look into a node that is full.
+    #[arg(long, env = "TALON_CLIENTS_RESERVED", default_value_t = 8)]
+    pub clients_reserved: usize,
+
     /// After how many idle seconds a client is disconnected; 0: never.
     #[arg(long, env = "TALON_TIMEOUT_S", default_value_t = 0)]
     pub timeout_s: u64,
@@ -128,6 +136,27 @@ pub struct Settings {
     /// The largest single request (an MSET, a MULTI group, a batch), in bytes.
     #[arg(long, env = "TALON_REQUEST_BYTES_MAX", default_value_t = talon_core::limits::REQUEST_BYTES_MAX)]
     pub request_bytes_max: usize,
+
+    /// How many bytes are read ahead of what a Redis client has been answered; one whose unfinished request is larger is cut off
+    /// [default: twice request_bytes_max].
+    #[arg(long, env = "TALON_QUERY_BYTES_MAX")]
+    pub query_bytes_max: Option<usize>,
+
+    /// The most bytes of replies that wait for one Redis client; one with more is cut off.
+    #[arg(long, env = "TALON_OUTPUT_BYTES_MAX", default_value_t = 1 << 30)]
+    pub output_bytes_max: usize,
+
+    /// From how many microseconds on a command, or the pipeline it came in, is put into the slow log; 0: all are, -1: none is.
+    #[arg(long, env = "TALON_SLOWLOG_SLOWER_THAN_US", default_value_t = 10_000, allow_negative_numbers = true)]
+    pub slowlog_slower_than_us: i64,
+
+    /// The most entries of the slow log; 0: none are kept.
+    #[arg(long, env = "TALON_SLOWLOG_ENTRIES_MAX", default_value_t = 128)]
+    pub slowlog_entries_max: usize,
+
+    /// From how many milliseconds on `LATENCY` keeps how long a command took; 0: it keeps nothing.
+    #[arg(long, env = "TALON_LATENCY_THRESHOLD_MS", default_value_t = 0)]
+    pub latency_threshold_ms: u64,
 
     /// For how long a follower answers reads without word from a leader; 0: for ever.
     #[arg(long, env = "TALON_REPLICA_STALENESS_MS_MAX", default_value_t = 10_000)]

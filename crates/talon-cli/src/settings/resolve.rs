@@ -40,6 +40,10 @@ pub struct Resolved {
 
 /// A frame's own bytes around a key and a value of the largest size.
 const REQUEST_OVERHEAD_BYTES: usize = 4096;
+/// Less room for requests or replies would only cut clients off.
+const BUFFER_BYTES_MIN: usize = 1024 * 1024;
+/// An entry may take a few kilobytes.
+const SLOWLOG_ENTRIES_MOST: usize = 1024 * 1024;
 
 impl Settings {
     /// Checks everything that can be checked without starting.
@@ -146,6 +150,16 @@ impl Settings {
             (
                 self.request_bytes_max >= request_bytes_min && self.request_bytes_max <= 128 << 20,
                 format!("request_bytes_max: from {request_bytes_min} (one SET of the largest value) to {}", 128 << 20),
+            ),
+            (
+                self.query_bytes_max.is_none_or(|bytes| bytes >= BUFFER_BYTES_MIN),
+                format!("query_bytes_max: at least {BUFFER_BYTES_MIN}"),
+            ),
+            (self.output_bytes_max >= BUFFER_BYTES_MIN, format!("output_bytes_max: at least {BUFFER_BYTES_MIN}")),
+            (self.slowlog_slower_than_us >= -1, "slowlog_slower_than_us: at least -1".into()),
+            (
+                self.slowlog_entries_max <= SLOWLOG_ENTRIES_MOST,
+                format!("slowlog_entries_max: at most {SLOWLOG_ENTRIES_MOST}"),
             ),
             (
                 self.worker_threads.is_none_or(|threads| (1..=1024).contains(&threads)),
@@ -276,6 +290,10 @@ mod tests {
             (&["--cluster-secret-file", "/nowhere/secret"], "cluster_secret_file"),
             (&["--maxclients", "0"], "maxclients"),
             (&["--worker-threads", "0"], "worker_threads"),
+            (&["--query-bytes-max", "1000"], "query_bytes_max"),
+            (&["--output-bytes-max", "1000"], "output_bytes_max"),
+            (&["--slowlog-slower-than-us", "-2"], "slowlog_slower_than_us"),
+            (&["--slowlog-entries-max", "9999999"], "slowlog_entries_max"),
             (&["--request-bytes-max", "1000"], "request_bytes_max"),
             (&["--election-timeout-ms-min", "150"], "election_timeout_ms_min"),
             (&["--election-timeout-ms-max", "400"], "election_timeout_ms_max"),

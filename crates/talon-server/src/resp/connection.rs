@@ -9,17 +9,20 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use talon_core::{Administer, Call, Consistency, Database, Denied, Outcome, Reply};
+use talon_core::{Administer, Call, Consistency, Database, Denied, Flag, Outcome, Refusal, Reply};
 use talon_resp::{ProtocolError, RequestDecoder, encode, encode_error_line};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::io::poll_read_buf;
 
 use super::clients::Client;
+use super::cross_protocol;
 use super::deferred::{Deferred, Settled};
 use super::denied::is_sent_again;
+use super::latency::Event;
 use super::metrics::add;
 use super::notices::Notice;
+use super::outbox::Message;
 use super::pipeline::Pipeline;
 use super::session::{Session, Shared};
 use super::{snapshot, topology};
@@ -36,6 +39,8 @@ const BATCH_CALLS_FIRST: usize = 64;
 const BATCH_REPLY_BYTES: usize = 4 * 1024 * 1024;
 /// About so many bytes of messages are sent at once.
 const PUSH_BYTES: usize = 256 * 1024;
+/// How much is read ahead of a client that has not said who it is, as in Redis.
+const UNAUTHENTICATED_QUERY_BYTES_MAX: usize = 1024 * 1024;
 /// For so long, what comes behind a refused call counts as sent before its client could know. It is a bound for clients that
 /// send without a pause: their pipelines have no end.
 const REFUSED_MAX: Duration = Duration::from_millis(100);
@@ -43,6 +48,8 @@ const REFUSED_MAX: Duration = Duration::from_millis(100);
 const LINGER_MAX: Duration = Duration::from_secs(1);
 /// How much a refused client may still send.
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+const UNBLOCKED: Refusal = Refusal::new("UNBLOCKED client unblocked via CLIENT UNBLOCK");
 
 /// Why a connection ends.
 enum End {
@@ -117,6 +124,10 @@ pub(crate) struct Connection<D, S> {
     ended: bool,
     idle_timer: IdleTimer,
     broken: Option<ProtocolError>,
+    /// When the batch began.
+    begun: Instant,
+    /// The client speaks HTTP: it gets no answer any more.
+    aborted: bool,
 }
 
 impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
@@ -141,6 +152,8 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             ended: false,
             idle_timer: IdleTimer::default(),
             broken: None,
+            begun: Instant::now(),
+            aborted: false,
         }
     }
 
@@ -160,6 +173,9 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
                     return Err(End::Done);
                 }
             }
+            if self.aborted {
+                return Err(End::Done);
+            }
             while self.client.notices.take(Notice::Push) {
                 self.push().await?;
             }
@@ -173,7 +189,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             if self.ended || self.client.notices.is_ending() || self.is_demoted() {
                 return Err(End::Done);
             }
-            if self.input.len() + self.decoder.held_bytes() > self.shared.settings.query_bytes_max {
+            if self.input.len() + self.decoder.held_bytes() > self.query_bytes_max() {
                 add(&self.shared.metrics.connections_cut, 1);
                 tracing::warn!(client = self.client.id, "a client's request does not end; cutting it off");
                 return Err(End::Done);
@@ -185,6 +201,12 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         }
     }
 
+    /// How much may be read ahead.
+    fn query_bytes_max(&self) -> usize {
+        let bytes_max = self.shared.tunables.query_bytes_max.load(Ordering::Relaxed);
+        if self.session.authenticated { bytes_max } else { bytes_max.min(UNAUTHENTICATED_QUERY_BYTES_MAX) }
+    }
+
     /// Whether the pipeline has ended, as far as can be seen.
     fn has_taken_all(&self) -> bool {
         self.input.is_empty() && !self.filled && self.decoder.held_bytes() == 0 && !self.decoder.has_reserved()
@@ -193,12 +215,17 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
     /// Whether this node lost leadership and the client has to find the new leader. Clients that read from replicas stay, and those that
     /// listen: they are told of it.
     fn is_demoted(&mut self) -> bool {
-        let stays = self.session.readonly || self.session.subscriptions.sum() > 0;
+        let stays = self.session.readonly || self.only_listens();
         let leaves = self.client.notices.take(Notice::Demotion) && !stays;
         if leaves {
             add(&self.shared.metrics.connections_demoted, 1);
         }
         leaves
+    }
+
+    /// Whether it is sent what it has not asked for, and so may be silent itself.
+    fn only_listens(&self) -> bool {
+        self.session.subscriptions.sum() > 0 || self.client.is_monitor.load(Ordering::Relaxed)
     }
 
     /// Takes complete requests out of the read buffer, up to the bounds of a batch; `false` = there are none.
@@ -213,9 +240,25 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             && !self.pipeline.is_closed()
             && !self.session.closing
             && self.broken.is_none()
+            && !self.aborted
         {
             match self.decoder.next(&mut self.input, &self.session.limits(settings)) {
-                Ok(Some(words)) => self.session.take(words, &mut self.pipeline, &self.shared, &status),
+                Ok(Some(words)) if cross_protocol::is_http(&words.name) => {
+                    if self.shared.http_alarm.raise().is_some() {
+                        tracing::warn!(
+                            address = %self.client.address,
+                            "possible security attack: somebody sends POST or Host: to the port for Redis clients. This is likely \
+                             an attempt at cross-protocol scripting. Connection aborted."
+                        );
+                    }
+                    self.aborted = true;
+                }
+                Ok(Some(words)) => {
+                    if self.pipeline.is_empty() {
+                        self.begun = Instant::now();
+                    }
+                    self.session.take(words, &mut self.pipeline, &self.shared, &status);
+                }
                 Ok(None) => break,
                 Err(error) => self.broken = Some(error),
             }
@@ -224,14 +267,18 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
     }
 
     async fn carry_out(&mut self) -> Result<(), End> {
+        if self.shared.pause.holds(self.pipeline.writes()) {
+            self.wait_for_the_end_of_the_pause().await?;
+        }
+        let mut begun = self.begun;
         if self.pipeline.len() > 0 {
-            let begun = Instant::now();
             let calls = self.pipeline.take_calls();
             let outcomes = self.execute(calls).await;
             self.answer(outcomes, begun).await?;
+            begun = Instant::now();
         }
         let Some(deferred) = self.pipeline.take_deferred() else { return Ok(()) };
-        let (begun, writes) = (Instant::now(), deferred.is_write());
+        let writes = deferred.is_write();
         let outcome = match self.settle(deferred).await? {
             Settled::Outcome(outcome @ Ok(_)) if writes => {
                 self.has_written();
@@ -253,14 +300,15 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
     /// Answers everything in the pipeline, with these outcomes of its calls.
     async fn answer(&mut self, outcomes: Vec<Outcome>, begun: Instant) -> Result<(), End> {
         let ended = Instant::now();
-        let share = (ended - begun) / u32::try_from(self.pipeline.len()).unwrap_or(u32::MAX).max(1);
+        let took = ended - begun;
+        self.judge(took);
         self.has_met_leader();
         let database = &self.database;
-        let whole = self.pipeline.encode(outcomes, share, &self.shared, &|| database.status(), &mut self.output);
+        let whole = self.pipeline.encode(outcomes, took, &self.shared, &|| database.status(), &mut self.output);
         self.session.query_bytes = self.input.len();
         self.session.describe(ended);
         let settings = &self.shared.settings;
-        if self.output.len() > settings.output_bytes_max {
+        if self.output.len() > self.shared.tunables.output_bytes_max() {
             add(&self.shared.metrics.connections_cut, 1);
             tracing::warn!(client = self.client.id, bytes = self.output.len(), "replies exceed the output limit");
             return Err(End::Done);
@@ -270,13 +318,53 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         } else {
             (self.batch_calls_max * 2).min(settings.pipeline_calls_max).max(1)
         };
+        if self.aborted {
+            return Err(End::Done);
+        }
         self.flush().await?;
         if whole { Ok(()) } else { Err(End::Done) }
+    }
+
+    /// Writes down a batch that was slow.
+    fn judge(&mut self, took: Duration) {
+        let Some(culprit) = self.pipeline.culprit.take() else { return };
+        let tunables = &self.shared.tunables;
+        if tunables.slow_from().is_some_and(|slow| took >= slow) {
+            let entries_max = tunables.slowlog_entries_max.load(Ordering::Relaxed);
+            self.shared.slowlog.add(&culprit, took, &self.client, entries_max);
+        }
+        if tunables.latency_from().is_some_and(|long| took >= long) {
+            let fast = culprit.entry.facts().flags.contains(&Flag::Fast);
+            self.shared.latency.add(if fast { Event::FastCommand } else { Event::Command }, took);
+        }
+    }
+
+    /// Waits as CLIENT PAUSE wants it. Neither the end of the server nor of this client is held up by it.
+    async fn wait_for_the_end_of_the_pause(&mut self) -> Result<(), End> {
+        let (client, shared) = (&self.client, &self.shared);
+        let over = shared.pause.over(self.pipeline.writes());
+        tokio::pin!(over);
+        poll_fn(|context| {
+            if over.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            let ends = client.notices.poll_any(context) && client.notices.is_ending();
+            if ends { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        // It was not slow, it was made to wait.
+        self.begun = Instant::now();
+        if self.client.notices.has(Notice::Kill) { Err(End::Done) } else { Ok(()) }
     }
 
     /// Carries out what comes behind a batch. Meanwhile it goes on reading, to see whether the client is still there.
     async fn settle(&mut self, deferred: Deferred) -> Result<Settled, End> {
         let is_mere_wait = deferred.is_mere_wait();
+        if is_mere_wait {
+            // What is waited for on purpose is not slow.
+            self.pipeline.culprit.take();
+            self.client.begin_waiting();
+        }
         let consistency = self.effective_consistency();
         let work = deferred.carry_out(self.database.clone(), self.shared.clone(), self.client.clone(), consistency);
         tokio::pin!(work);
@@ -298,7 +386,10 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
                 Poll::Pending
             });
             match meanwhile.await? {
-                Meanwhile::Settled(settled) => return Ok(settled),
+                Meanwhile::Settled(settled) => {
+                    let unblocked = is_mere_wait && self.client.end_waiting();
+                    return Ok(if unblocked { Ok(Reply::Error(UNBLOCKED)).into() } else { settled });
+                }
                 Meanwhile::Read(0) if is_mere_wait => return Err(End::Done),
                 Meanwhile::Read(count) => self.has_read(count),
             }
@@ -313,7 +404,10 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
                 return Ok(());
             }
             for message in &messages {
-                encode(message, self.session.protocol, &mut self.output);
+                match message {
+                    Message::Reply(reply) => encode(reply, self.session.protocol, &mut self.output),
+                    Message::Line(line) => self.output.extend_from_slice(line),
+                }
             }
             self.flush().await?;
         }
@@ -375,8 +469,8 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         if self.input.capacity() - self.input.len() < READ_BYTES_MIN && !self.decoder.has_reserved() {
             self.input.reserve(READ_BYTES);
         }
-        let idle_s = self.shared.idle_timeout_s.load(Ordering::Relaxed);
-        let idle_deadline = (idle_s > 0).then(|| Instant::now() + Duration::from_secs(idle_s));
+        let idle_s = self.shared.tunables.idle_timeout_s.load(Ordering::Relaxed);
+        let idle_deadline = (idle_s > 0 && !self.only_listens()).then(|| Instant::now() + Duration::from_secs(idle_s));
         let Connection { stream, input, client, idle_timer, .. } = self;
         let read = poll_fn(|context| {
             if let Poll::Ready(read) = poll_read_buf(Pin::new(&mut *stream), context, input) {
@@ -401,11 +495,12 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         add(&self.shared.metrics.bytes_in, count);
         self.filled = self.input.len() == self.input.capacity();
         self.ended = count == 0;
+        self.session.buffer_bytes = self.input.capacity() + self.output.capacity();
     }
 
     /// Whether there is room for more of what the client sends, while it is waiting for something.
     fn may_read(&self) -> bool {
-        !self.ended && self.input.len() + self.decoder.held_bytes() < self.shared.settings.query_bytes_max
+        !self.ended && self.input.len() + self.decoder.held_bytes() < self.query_bytes_max()
     }
 
     /// Sends all replies. Meanwhile it goes on reading: a client may send a long pipeline before it reads the first reply.

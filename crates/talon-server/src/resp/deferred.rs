@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use talon_core::{Administer, Consistency, Database, Outcome, Refusal, Reply, Request, Watch};
@@ -10,6 +11,7 @@ use talon_core::{Administer, Consistency, Database, Outcome, Refusal, Reply, Req
 use super::clients::Client;
 use super::commands::positions::WaitIndex;
 use super::failover::Failover;
+use super::pause::Held;
 use super::pipeline::first_key;
 use super::session::{Context, Shared};
 use super::slot_keys::SlotKeys;
@@ -36,6 +38,8 @@ pub(crate) enum Deferred {
     LastIndex,
     /// `WATCH`
     Watch(Vec<Bytes>),
+    /// `CLIENT PAUSE`
+    Pause(Held, Duration),
     /// `EXEC` behind `WATCH`
     Exec { requests: Vec<Request>, watches: Vec<Watch> },
 }
@@ -63,6 +67,7 @@ impl Deferred {
             Deferred::Wait(_)
             | Deferred::WaitIndex(_)
             | Deferred::LastIndex
+            | Deferred::Pause(..)
             | Deferred::Failover(_)
             | Deferred::Snapshot(_)
             | Deferred::SlotKeys(_) => None,
@@ -94,6 +99,10 @@ impl Deferred {
     ) -> Settled {
         match self {
             Deferred::Wait(wait) => Ok(wait.carry_out(&*database, &client).await).into(),
+            Deferred::Pause(held, time) => {
+                shared.pause.begin(held, time);
+                Ok(Reply::Ok).into()
+            }
             Deferred::Failover(failover) => Ok(failover.carry_out(&*database, &shared).await).into(),
             Deferred::Snapshot(command) => command.carry_out(&*database, &shared.settings.snapshots, consistency).await,
             Deferred::SlotKeys(wanted) => wanted.carry_out(&*database, consistency).await.into(),

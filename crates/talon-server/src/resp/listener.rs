@@ -1,7 +1,6 @@
 //! Accepts connections, watches leadership, and ends everything in time.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -48,13 +47,15 @@ pub async fn serve<L: Listener, D: Database + Administer>(
     let mut tasks = JoinSet::new();
     let mut refusals = JoinSet::new();
     let watcher = watch_leadership(database.clone(), &shared);
+    let sampler = shared.rates.watch(&shared.metrics);
     let sweeper = settings.snapshots.sweep();
-    tokio::pin!(watcher, sweeper);
+    tokio::pin!(watcher, sampler, sweeper);
     loop {
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             () = &mut watcher => continue,
+            () = &mut sampler => continue,
             () = &mut sweeper => continue,
             Some(_) = tasks.join_next() => continue,
             Some(_) = refusals.join_next() => continue,
@@ -73,8 +74,8 @@ pub async fn serve<L: Listener, D: Database + Administer>(
             PROTECTED
         } else {
             let local = L::stream_addr(&stream).unwrap_or(address);
-            let clients_max = shared.clients_max.load(Ordering::Relaxed);
-            match shared.clients.enter(address, local, clients_max) {
+            let descriptor = L::stream_descriptor(&stream);
+            match shared.clients.enter(address, local, descriptor, shared.tunables.clients_max()) {
                 Some(client) => {
                     let connection = Connection::new(stream, database.clone(), shared.clone(), client.clone());
                     let shared = shared.clone();
@@ -112,6 +113,7 @@ struct Entered<'a> {
 
 impl Drop for Entered<'_> {
     fn drop(&mut self) {
+        self.shared.monitors.leave(self.client.id);
         self.shared.channels.leave(self.client.id);
         self.shared.clients.leave(self.client.id);
     }

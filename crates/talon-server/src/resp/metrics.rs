@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::histogram::Histogram;
 use super::table;
 
 /// How many different error prefixes are counted.
@@ -48,6 +49,7 @@ pub struct Metrics {
     pub bytes_out: AtomicU64,
     errors: Mutex<BTreeMap<String, u64>>,
     commands: Vec<CommandCounters>,
+    latencies: Vec<Histogram>,
 }
 
 impl fmt::Debug for Metrics {
@@ -71,7 +73,8 @@ impl Default for Metrics {
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             errors: Mutex::new(BTreeMap::new()),
-            commands: table::entries().iter().map(|_| CommandCounters::default()).collect(),
+            commands: table::counted().map(|_| CommandCounters::default()).collect(),
+            latencies: table::counted().map(|_| Histogram::default()).collect(),
         }
     }
 }
@@ -79,7 +82,12 @@ impl Default for Metrics {
 impl Metrics {
     /// Every command with its counters, by name.
     pub fn commands(&self) -> impl Iterator<Item = (&'static str, &CommandCounters)> {
-        table::entries().iter().map(|entry| entry.facts().name).zip(&self.commands)
+        table::counted().map(|entry| entry.facts().name).zip(&self.commands)
+    }
+
+    /// Every command with how long its batches took.
+    pub(crate) fn latencies(&self) -> impl Iterator<Item = (&'static str, &Histogram)> {
+        table::counted().map(|entry| entry.facts().name).zip(&self.latencies)
     }
 
     /// How many errors were answered, by their prefix (`ERR`, `WRONGTYPE`, …).
@@ -107,14 +115,18 @@ impl Metrics {
                 counter.store(0, Ordering::Relaxed);
             }
         }
+        self.latencies.iter().for_each(Histogram::reset);
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Counts what was carried out, each call with this share of the time, and leaves the tally empty.
-    pub(crate) fn count_calls(&self, tally: &mut Tally, share: Duration) {
+    /// Counts what was carried out in a batch that took so long, each call with this share of the time, and leaves the tally empty.
+    pub(crate) fn count_calls(&self, tally: &mut Tally, share: Duration, took: Duration) {
         let mut all = 0;
         for Tallied { command, calls, failed } in tally.0.drain(..) {
             all += calls;
+            if let Some(latencies) = self.latencies.get(command) {
+                latencies.add(took, calls);
+            }
             if let Some(command) = self.commands.get(command) {
                 command.calls.fetch_add(calls, Ordering::Relaxed);
                 command.usec.fetch_add(calls * share.as_micros() as u64, Ordering::Relaxed);

@@ -11,32 +11,45 @@
 //!
 //! When a node stops leading, its ordinary connections are answered and closed, and those in READONLY mode stay.
 
+mod alarm;
 mod clients;
 mod commands;
 mod connection;
+mod cross_protocol;
 mod cursors;
 mod deferred;
 mod denied;
 mod events;
 mod failover;
+mod histogram;
+mod latency;
 mod listener;
 mod metrics;
+mod monitors;
 mod notices;
 mod outbox;
+mod parameters;
+mod pause;
 mod pipeline;
 mod pubsub;
+mod rates;
 mod session;
 mod settings;
+mod shown;
 mod slot;
 mod slot_keys;
+mod slowlog;
 mod snapshot;
 mod socket;
 mod table;
 mod topology;
+mod tunables;
 mod wait;
+mod wall_clock;
 
 pub use listener::serve;
 pub use metrics::{CommandCounters, Metrics};
+pub use parameters::{Changed, Parameters, RewriteError};
 pub use settings::RespSettings;
 pub use slot::{SLOTS, key_slot};
 pub use socket::Listener;

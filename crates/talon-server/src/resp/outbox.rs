@@ -4,10 +4,29 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use talon_core::Reply;
 
 /// How many bytes a message takes beside its text.
 const MESSAGE_BYTES: usize = 128;
+
+/// Something that a client is sent.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Message {
+    Reply(Reply),
+    /// Bytes as they go out.
+    Line(Bytes),
+}
+
+impl Message {
+    fn size_bytes(&self) -> usize {
+        MESSAGE_BYTES
+            + match self {
+                Message::Reply(reply) => text_bytes(reply),
+                Message::Line(line) => line.len(),
+            }
+    }
+}
 
 /// The messages that one client has not been sent yet.
 #[derive(Debug, Default)]
@@ -15,7 +34,7 @@ pub(crate) struct Outbox(Mutex<Messages>);
 
 #[derive(Debug, Default)]
 struct Messages {
-    waiting: VecDeque<Reply>,
+    waiting: VecDeque<Message>,
     bytes: usize,
 }
 
@@ -25,8 +44,8 @@ impl Outbox {
     }
 
     /// Adds a message; `false` = more than `bytes_max` would wait, and it was not added.
-    pub fn push(&self, message: Reply, bytes_max: usize) -> bool {
-        let bytes = MESSAGE_BYTES + text_bytes(&message);
+    pub fn push(&self, message: Message, bytes_max: usize) -> bool {
+        let bytes = message.size_bytes();
         let mut messages = self.lock();
         if messages.bytes + bytes > bytes_max {
             return false;
@@ -37,17 +56,25 @@ impl Outbox {
     }
 
     /// Takes messages out, oldest first, up to about `bytes_max`.
-    pub fn take(&self, bytes_max: usize) -> Vec<Reply> {
+    pub fn take(&self, bytes_max: usize) -> Vec<Message> {
         let mut messages = self.lock();
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while bytes < bytes_max
             && let Some(message) = messages.waiting.pop_front()
         {
-            bytes += MESSAGE_BYTES + text_bytes(&message);
+            bytes += message.size_bytes();
             taken.push(message);
         }
         messages.bytes -= bytes;
         taken
+    }
+}
+
+impl Outbox {
+    /// How many messages wait, and their bytes.
+    pub fn waiting(&self) -> (usize, usize) {
+        let messages = self.lock();
+        (messages.waiting.len(), messages.bytes)
     }
 }
 
@@ -62,12 +89,10 @@ fn text_bytes(reply: &Reply) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
-    fn message(bytes: usize) -> Reply {
-        Reply::Push(vec![Reply::bulk("message"), Reply::Bulk(Bytes::from(vec![b'm'; bytes]))])
+    fn message(bytes: usize) -> Message {
+        Message::Reply(Reply::Push(vec![Reply::bulk("message"), Reply::Bulk(Bytes::from(vec![b'm'; bytes]))]))
     }
 
     #[test]

@@ -11,7 +11,8 @@ use super::commands::info::{self, Sections};
 use super::deferred::Deferred;
 use super::denied;
 use super::metrics::Tally;
-use super::session::Shared;
+use super::session::{KeyCounts, Shared};
+use super::slowlog::Culprit;
 use super::table::Entry;
 
 /// What is done with the database's reply before the client gets it.
@@ -62,9 +63,19 @@ pub(crate) struct Pipeline {
     /// What comes behind all others: nothing follows it before it is answered.
     deferred: Option<(Slot, Deferred)>,
     tally: Tally,
+    /// The command that will be blamed if the batch is slow.
+    pub culprit: Culprit,
+    /// One of the calls may change the data.
+    writes: bool,
 }
 
 impl Pipeline {
+    /// Whether carrying it out may change the data or tell others something.
+    pub fn writes(&self) -> bool {
+        let deferred = self.deferred.as_ref().is_some_and(|(_, deferred)| deferred.is_write());
+        self.writes || deferred
+    }
+
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty() && self.deferred.is_none()
     }
@@ -127,12 +138,14 @@ impl Pipeline {
             self.calls.reserve(self.calls_before);
         }
         self.call_bytes += call.size_bytes();
+        self.writes |= call.is_write();
         self.calls.push(call);
     }
 
     /// What the database has to carry out.
     pub fn take_calls(&mut self) -> Vec<Call> {
         self.call_bytes = 0;
+        self.writes = false;
         self.calls_before = self.calls.len();
         std::mem::take(&mut self.calls)
     }
@@ -149,19 +162,20 @@ impl Pipeline {
     pub fn encode(
         &mut self,
         outcomes: Vec<Outcome>,
-        share: Duration,
+        took: Duration,
         shared: &Shared,
         status: &dyn Fn() -> Arc<Status>,
         out: &mut BytesMut,
     ) -> bool {
         let mut outcomes = outcomes.into_iter();
         let mut whole = true;
+        let share = took / u32::try_from(self.slots.len()).unwrap_or(u32::MAX).max(1);
         for slot in self.slots.drain(..) {
             let reply = match slot.answer {
                 Answer::Ready(reply) => Some(reply),
-                Answer::Call(after) => {
-                    outcomes.next().and_then(|outcome| after.reply(outcome, slot.first_key.as_ref(), shared, status))
-                }
+                Answer::Call(after) => outcomes
+                    .next()
+                    .and_then(|outcome| after.reply(outcome, slot.first_key.as_ref(), took, shared, status)),
             };
             let Some(reply) = reply else {
                 whole = false;
@@ -181,7 +195,7 @@ impl Pipeline {
                 encode(&reply, slot.protocol, out);
             }
         }
-        shared.metrics.count_calls(&mut self.tally, share);
+        shared.metrics.count_calls(&mut self.tally, share, took);
         whole
     }
 }
@@ -201,6 +215,7 @@ impl After {
         self,
         outcome: Outcome,
         first_key: Option<&Bytes>,
+        took: Duration,
         shared: &Shared,
         status: &dyn Fn() -> Arc<Status>,
     ) -> Option<Reply> {
@@ -214,8 +229,10 @@ impl After {
             After::Plain => reply,
             After::Scan => shared.cursors.to_client(reply),
             After::Info(sections) => {
-                if let Reply::Integer(count) = reply {
-                    shared.keep_key_count(count.unsigned_abs());
+                if let Reply::Array(counts) = reply
+                    && let [Reply::Integer(keys), Reply::Integer(ending), Reply::Integer(left_ms)] = counts[..]
+                {
+                    shared.keep_key_counts(KeyCounts { keys, ending, left_ms });
                 }
                 info::render(&sections, shared, &status())
             }
@@ -229,7 +246,7 @@ impl After {
                 for (command, part) in parts {
                     let reply = match part {
                         Part::Ready(reply) => reply,
-                        Part::Data(after) => after.reply(Ok(replies.next()?), None, shared, status)?,
+                        Part::Data(after) => after.reply(Ok(replies.next()?), None, took, shared, status)?,
                     };
                     if let Reply::Error(refusal) = &reply {
                         shared.metrics.count_error(refusal.line());
@@ -237,7 +254,7 @@ impl After {
                     tally.add(command, matches!(reply, Reply::Error(_)));
                     all.push(reply);
                 }
-                shared.metrics.count_calls(&mut tally, Duration::ZERO);
+                shared.metrics.count_calls(&mut tally, Duration::ZERO, took);
                 Reply::Array(all)
             }
         })

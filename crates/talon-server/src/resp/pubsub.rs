@@ -11,6 +11,7 @@ use talon_core::glob::Glob;
 use super::clients::Client;
 use super::metrics::{Metrics, add};
 use super::notices::Notice;
+use super::outbox::Message;
 
 /// The longest name of a channel, and the longest pattern, in bytes.
 const NAME_BYTES_MAX: usize = 64 * 1024;
@@ -148,7 +149,7 @@ impl Channels {
         let mut deliver = |subscribers: &Subscribers, message: Reply| {
             for client in subscribers.values() {
                 receivers += 1;
-                if client.outbox.push(message.clone(), bytes_max) {
+                if client.outbox.push(Message::Reply(message.clone()), bytes_max) {
                     client.notices.raise(Notice::Push);
                 } else if !client.notices.has(Notice::Kill) {
                     add(&metrics.connections_cut, 1);
@@ -234,7 +235,7 @@ mod tests {
 
     fn client(clients: &Clients) -> Arc<Client> {
         let address = "127.0.0.1:1".parse().expect("an address");
-        clients.enter(address, address, usize::MAX).expect("room")
+        clients.enter(address, address, -1, (usize::MAX, usize::MAX)).expect("room")
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! One connection's state, and the gate every request goes through.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,19 +12,31 @@ use talon_core::{Consistency, Flag, Refusal, Reply, Request, Status, Watch};
 use talon_resp::{Limits, Protocol, Words};
 use tokio::time::Instant;
 
+use super::alarm::Alarm;
 use super::clients::{Client, Clients};
+use super::cross_protocol;
 use super::cursors::Cursors;
 use super::deferred::Deferred;
 use super::denied;
 use super::failover::Underway;
+use super::latency::LatencyEvents;
 use super::metrics::Metrics;
+use super::monitors::Monitors;
+use super::pause::Pause;
 use super::pipeline::{After, Part, Pipeline};
 use super::pubsub::{Channels, Counts, Kind, NotTaken};
+use super::rates::Rates;
 use super::settings::RespSettings;
+use super::shown::Shown;
+use super::slowlog::SlowLog;
 use super::table::{self, Action, Entry, Row, ServerCommand};
+use super::tunables::Tunables;
 
-/// How old the number of keys in `INFO` may be when it was not asked for by name.
+/// How old the numbers of keys in `INFO` may be when it was not asked for by name.
 const KEY_COUNT_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// How often the log is told of wrong passwords at most.
+const PASSWORD_TOLD_EVERY: Duration = Duration::from_secs(1);
 
 const NOAUTH: Refusal = Refusal::new("NOAUTH Authentication required.");
 const NOT_IN_MULTI: Refusal = Refusal::new("ERR Command not allowed inside a transaction");
@@ -39,12 +52,29 @@ pub(crate) struct Shared {
     pub channels: Channels,
     pub failover: Underway,
     pub started: Instant,
+    pub http_alarm: Alarm,
+    pub password_alarm: Alarm,
     /// Where the front door listens.
     pub port: u16,
-    /// What CONFIG SET can change.
-    pub idle_timeout_s: AtomicU64,
-    pub clients_max: AtomicUsize,
-    key_count: Mutex<Option<(Instant, u64)>>,
+    pub tunables: Tunables,
+    pub slowlog: SlowLog,
+    pub latency: LatencyEvents,
+    pub monitors: Monitors,
+    pub pause: Pause,
+    pub rates: Rates,
+    /// What CONFIG SET has changed, by Talon's names.
+    changed: Mutex<BTreeSet<&'static str>>,
+    key_counts: Mutex<Option<(Instant, KeyCounts)>>,
+}
+
+/// What `INFO` says of the keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyCounts {
+    pub keys: i64,
+    /// How many of them will end.
+    pub ending: i64,
+    /// How long those have left on average.
+    pub left_ms: i64,
 }
 
 impl Shared {
@@ -56,22 +86,39 @@ impl Shared {
             channels: Channels::default(),
             failover: Underway::default(),
             started: Instant::now(),
+            http_alarm: Alarm::new(cross_protocol::TOLD_EVERY),
+            password_alarm: Alarm::new(PASSWORD_TOLD_EVERY),
             port,
-            idle_timeout_s: AtomicU64::new(settings.idle_timeout.as_secs()),
-            clients_max: AtomicUsize::new(settings.clients_max),
-            key_count: Mutex::new(None),
+            tunables: Tunables::new(&settings),
+            slowlog: SlowLog::default(),
+            latency: LatencyEvents::default(),
+            monitors: Monitors::default(),
+            pause: Pause::default(),
+            rates: Rates::default(),
+            changed: Mutex::default(),
+            key_counts: Mutex::new(None),
             settings,
         }
     }
 
-    /// The number of keys, if it was counted lately: counting may cost more than `INFO` should.
-    pub fn recent_key_count(&self) -> Option<u64> {
-        let counted = *self.key_count.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.filter(|(when, _)| when.elapsed() <= KEY_COUNT_AGE_MAX).map(|(_, count)| count)
+    /// CONFIG SET has changed this setting.
+    pub fn has_changed(&self, name: &'static str) {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
     }
 
-    pub fn keep_key_count(&self, count: u64) {
-        *self.key_count.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), count));
+    /// What CONFIG SET has changed so far.
+    pub fn changed(&self) -> BTreeSet<&'static str> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What the keys are, if they were counted lately: counting may cost more than `INFO` should.
+    pub fn recent_key_counts(&self) -> Option<KeyCounts> {
+        let counted = *self.key_counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.filter(|(when, _)| when.elapsed() <= KEY_COUNT_AGE_MAX).map(|(_, counts)| counts)
+    }
+
+    pub fn keep_key_counts(&self, counts: KeyCounts) {
+        *self.key_counts.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), counts));
     }
 }
 
@@ -118,6 +165,8 @@ pub(crate) struct Session {
     pub closing: bool,
     /// Bytes read and not yet carried out.
     pub query_bytes: usize,
+    /// The room of the read and the write buffer.
+    pub buffer_bytes: usize,
     /// After CLIENT REPLY OFF.
     pub mute: bool,
     /// This command is not answered (CLIENT REPLY SKIP itself).
@@ -145,6 +194,7 @@ impl Session {
             consistency: settings.consistency,
             closing: false,
             query_bytes: 0,
+            buffer_bytes: 0,
             mute: false,
             mute_this: false,
             mute_next: false,
@@ -159,10 +209,13 @@ impl Session {
     /// As after connecting.
     pub fn reset(&mut self, shared: &Shared) {
         shared.channels.leave(self.client.id);
+        shared.monitors.leave(self.client.id);
+        self.client.is_monitor.store(false, std::sync::atomic::Ordering::Relaxed);
         *self = Session::new(self.client.clone(), &shared.settings);
         let mut profile = self.client.profile();
         profile.name.clear();
         profile.no_evict = false;
+        profile.no_touch = false;
     }
 
     /// What a request of this client may hold.
@@ -186,6 +239,8 @@ impl Session {
         profile.subscriptions = self.subscriptions;
         profile.watched = self.watched();
         profile.query_bytes = self.query_bytes;
+        profile.buffer_bytes = self.buffer_bytes;
+        profile.gathered_bytes = self.queue.as_ref().map_or(0, |queue| queue.bytes);
     }
 
     /// How many commands MULTI has gathered.
@@ -217,12 +272,43 @@ impl Session {
                 }
                 self.refuse(Some(entry), refusal, pipeline);
             }
-            Ok(row) => self.dispatch(entry, row, args, pipeline, shared, status),
+            Ok((entry, row)) => {
+                // EXEC comes behind what it carries out.
+                let is_exec = matches!(row, Row::Server(ServerCommand { action: Action::Exec, .. }));
+                if !is_exec && !self.gathers(row) {
+                    self.show(entry, &name, &args, pipeline, shared);
+                }
+                self.dispatch(entry, row, args, pipeline, shared, status);
+                if is_exec {
+                    self.show(entry, &name, &Args::new(), pipeline, shared);
+                }
+            }
+        }
+    }
+
+    /// Whether a request is kept for EXEC.
+    fn gathers(&self, row: Row) -> bool {
+        self.queue.is_some()
+            && match row {
+                Row::Server(command) => {
+                    !matches!(command.action, Action::Multi | Action::Exec | Action::Discard)
+                        && !acts_inside_multi(command.facts.name)
+                }
+                _ => true,
+            }
+    }
+
+    /// Shows a command that is carried out now to who may want to know.
+    fn show(&self, entry: &'static Entry, name: &[u8], args: &Args, pipeline: &mut Pipeline, shared: &Shared) {
+        pipeline.culprit.look(entry, name, args);
+        if shared.monitors.any() {
+            let shown = Shown::new(entry, name, args);
+            shared.monitors.show(&shown, &self.client, shared.settings.push_bytes_max, &shared.metrics);
         }
     }
 
     /// Whether the request may go on, as far as its name and number of arguments tell; and which row answers it.
-    fn gate(&mut self, entry: &'static Entry, args: &[Bytes]) -> Result<Row, Refusal> {
+    fn gate(&mut self, mut entry: &'static Entry, args: &[Bytes]) -> Result<(&'static Entry, Row), Refusal> {
         let words = args.len() + 1;
         entry.facts().check_arity(words)?;
         let row = match entry.row {
@@ -231,13 +317,17 @@ impl Session {
             {
                 Row::Server(bare)
             }
-            Row::Server(ServerCommand { action: Action::Container { rows, .. }, facts }) => {
+            Row::Server(ServerCommand { action: Action::Container { .. }, facts }) => {
                 let name = args.first().map_or(&b""[..], |name| name);
-                let row = table::subcommand(rows, name).ok_or_else(|| unknown_subcommand(facts.name, name))?;
-                row.facts.check_arity(words)?;
-                Row::Server(row)
+                entry = table::subcommand_entry(entry, name).ok_or_else(|| unknown_subcommand(facts.name, name))?;
+                entry.facts().check_arity(words)?;
+                entry.row
             }
-            Row::DataContainer(container) => Row::Data(container.resolve(args)?),
+            Row::DataContainer(container) => {
+                let row = container.resolve(args)?;
+                entry = table::subcommand_entry(entry, &args[0]).unwrap_or(entry);
+                Row::Data(row)
+            }
             row => row,
         };
         let facts = row.facts();
@@ -258,7 +348,7 @@ impl Session {
                 facts.name
             )));
         }
-        Ok(row)
+        Ok((entry, row))
     }
 
     fn refuse(&mut self, entry: Option<&'static Entry>, refusal: Refusal, pipeline: &mut Pipeline) {
@@ -361,8 +451,13 @@ impl Session {
             Work::Data(request) => request.size_bytes(),
             Work::Server(_, args) => 64 + args.iter().map(Bytes::len).sum::<usize>(),
         };
-        if queue.bytes > bytes_max {
-            let refusal = denied::too_large(queue.bytes, bytes_max);
+        let calls_max = shared.settings.queue_calls_max;
+        if queue.bytes > bytes_max || queue.commands.len() >= calls_max {
+            let refusal = if queue.bytes > bytes_max {
+                denied::too_large(queue.bytes, bytes_max)
+            } else {
+                Refusal::from_string(format!("ERR too many commands in MULTI: at most {calls_max}"))
+            };
             // What cannot be carried out need not be kept.
             queue.commands = Vec::new();
             return self.refuse(Some(entry), refusal, pipeline);
@@ -393,6 +488,12 @@ impl Session {
         let mut requests = Vec::new();
         let mut parts = Vec::with_capacity(queue.commands.len());
         for Queued { entry, work } in queue.commands {
+            let name = entry.facts().name;
+            let args = match &work {
+                Work::Data(request) => &request.args,
+                Work::Server(_, args) => args,
+            };
+            self.show(entry, name.split('|').next().unwrap_or(name).as_bytes(), args, pipeline, shared);
             let part = match work {
                 Work::Data(mut request) => match prepare(entry, &mut request, shared) {
                     Ok(after) => {
@@ -421,6 +522,10 @@ impl Session {
                         Part::Ready(match parse(&mut context, &args) {
                             // Nothing is waited for inside a transaction, as in Redis.
                             Ok(Deferred::Wait(wait)) => wait.count_now(&status()),
+                            Ok(Deferred::Pause(held, time)) => {
+                                shared.pause.begin(held, time);
+                                Reply::Ok
+                            }
                             Ok(_) => Reply::Error(NOT_IN_MULTI),
                             Err(refusal) => Reply::Error(refusal),
                         })

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
@@ -10,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 /// After so much silence the peer's machine is asked whether it is still there.
-const KEEPALIVE: Duration = Duration::from_secs(300);
+pub(crate) const KEEPALIVE: Duration = Duration::from_secs(300);
 
 /// Where connections are accepted. Dropping it closes the port.
 pub trait Listener: Send + 'static {
@@ -32,6 +33,11 @@ pub trait Listener: Send + 'static {
     /// # Errors
     /// If the system does not tell.
     fn stream_addr(stream: &Self::Stream) -> io::Result<SocketAddr>;
+
+    /// The number the system knows a connection by, for people; -1 = it has none.
+    fn stream_descriptor(_: &Self::Stream) -> i32 {
+        -1
+    }
 }
 
 impl Listener for TcpListener {
@@ -53,5 +59,9 @@ impl Listener for TcpListener {
 
     fn stream_addr(stream: &TcpStream) -> io::Result<SocketAddr> {
         stream.local_addr()
+    }
+
+    fn stream_descriptor(stream: &TcpStream) -> i32 {
+        stream.as_raw_fd()
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use bytes::Bytes;
@@ -89,11 +90,13 @@ impl Row {
     }
 }
 
-/// A row with its place in the table.
+/// A row with its place in the table; those of subcommands are behind all others.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub index: usize,
     pub row: Row,
+    /// Where its subcommands are among all of them.
+    subcommands_at: Range<usize>,
     /// SCAN: its cursor is translated.
     pub is_scan: bool,
 }
@@ -103,20 +106,26 @@ impl Entry {
         self.row.facts()
     }
 
-    /// The facts of its subcommands.
-    pub fn subcommands(&self) -> Vec<&'static Facts> {
+    /// Its subcommands.
+    fn rows(&self) -> Vec<Row> {
         match self.row {
             Row::Server(ServerCommand { action: Action::Container { rows, .. }, .. }) => {
-                rows.iter().map(|row| &row.facts).collect()
+                rows.iter().map(Row::Server).collect()
             }
-            Row::DataContainer(container) => container.rows.iter().map(|row| &row.facts).collect(),
+            Row::DataContainer(container) => container.rows.iter().copied().map(Row::Data).collect(),
             _ => Vec::new(),
         }
+    }
+
+    /// The facts of its subcommands.
+    pub fn subcommands(&self) -> Vec<&'static Facts> {
+        self.rows().into_iter().map(Row::facts).collect()
     }
 }
 
 struct Table {
     entries: Vec<Entry>,
+    subcommands: Vec<Entry>,
     by_name: HashMap<&'static [u8], usize, BuildHasherDefault<NameHasher>>,
 }
 
@@ -150,23 +159,42 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     let data = talon_core::commands::public().map(Row::Data);
     let containers = talon_core::commands::CONTAINERS.into_iter().map(Row::DataContainer);
     let server = commands::families().flat_map(|family| family.iter()).map(Row::Server);
-    let entries: Vec<Entry> = data
+    let mut entries: Vec<Entry> = data
         .chain(containers)
         .chain(server)
         .enumerate()
         .map(|(index, row)| {
-            let mut entry = Entry { index, row, is_scan: false };
+            let mut entry = Entry { index, row, subcommands_at: 0..0, is_scan: false };
             entry.is_scan = entry.facts().name == "scan";
             entry
         })
         .collect();
+    let mut subcommands = Vec::new();
+    let count = entries.len();
+    for entry in &mut entries {
+        let begin = subcommands.len();
+        for row in entry.rows() {
+            let index = count + subcommands.len();
+            subcommands.push(Entry { index, row, subcommands_at: 0..0, is_scan: false });
+        }
+        entry.subcommands_at = begin..subcommands.len();
+    }
     let by_name = entries.iter().map(|entry| (entry.facts().name.as_bytes(), entry.index)).collect();
-    Table { entries, by_name }
+    Table { entries, subcommands, by_name }
 });
 
 /// Every row.
 pub(crate) fn entries() -> &'static [Entry] {
     &TABLE.entries
+}
+
+/// Every row and every subcommand's, by their places.
+pub(crate) fn counted() -> impl ExactSizeIterator<Item = &'static Entry> {
+    let table = &*TABLE;
+    (0..table.entries.len() + table.subcommands.len()).map(|index| {
+        let behind = index.saturating_sub(table.entries.len());
+        table.entries.get(index).unwrap_or_else(|| &table.subcommands[behind])
+    })
 }
 
 /// The row of a command, by its name in any case.
@@ -179,8 +207,9 @@ pub(crate) fn lookup(name: &[u8]) -> Option<&'static Entry> {
 }
 
 /// The row of a subcommand, by its name in any case.
-pub(crate) fn subcommand(rows: &'static [ServerCommand], name: &[u8]) -> Option<&'static ServerCommand> {
-    rows.iter().find(|row| own_name(row.facts.name).as_bytes().eq_ignore_ascii_case(name))
+pub(crate) fn subcommand_entry(entry: &Entry, name: &[u8]) -> Option<&'static Entry> {
+    let rows = TABLE.subcommands.get(entry.subcommands_at.clone())?;
+    rows.iter().find(|row| own_name(row.facts().name).as_bytes().eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -206,6 +235,18 @@ mod tests {
         }
         assert!(lookup(b"nosuch").is_none());
         assert!(lookup(&[b'a'; 1000]).is_none());
+    }
+
+    #[test]
+    fn subcommands_have_places_of_their_own() {
+        assert!(counted().enumerate().all(|(place, entry)| entry.index == place));
+        for entry in entries() {
+            for facts in entry.subcommands() {
+                let found = subcommand_entry(entry, own_name(facts.name).to_ascii_uppercase().as_bytes());
+                assert_eq!(found.map(|found| found.facts().name), Some(facts.name));
+            }
+            assert!(subcommand_entry(entry, b"nosuch").is_none());
+        }
     }
 
     #[test]

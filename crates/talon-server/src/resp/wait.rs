@@ -74,7 +74,7 @@ impl Wait {
             }
             let reached = topology::followers_holding(&status, target) >= self.followers
                 && (self.local != Some(true) || topology::leader_holds(&status, target));
-            if reached || Instant::now() >= deadline || client.notices.is_ending() {
+            if reached || Instant::now() >= deadline || client.may_stop_waiting() {
                 return self.reply(&status, target);
             }
             sleep_until((Instant::now() + STEP).min(deadline)).await;

@@ -153,3 +153,35 @@ fn without_the_password_nothing_is_told() {
     let hello = client.call(&["HELLO", "3", "AUTH", "default", "sesame"]).expect("an answer");
     assert!(matches!(hello, Value::Map(_)), "{hello:?}");
 }
+
+#[test]
+fn what_config_set_changed_is_there_after_a_restart_once_it_was_written() {
+    let _turn = alone();
+    let folder = TempDir::new().expect("a temporary folder");
+    let file = folder.path().join("talon.toml");
+    std::fs::write(&file, "# Ours.\nmaxclients = 100 # enough\nmaster_name = \"ours\"\n").expect("written");
+    let mut cluster = Cluster::start_with(&ClusterOptions::nodes(1).flag("--config", &file.to_string_lossy()));
+    let setting = |client: &mut Client, name: &str| {
+        let Value::Array(words) = client.call(&["CONFIG", "GET", name]).expect("an answer") else { panic!("no list") };
+        words[1].text().expect("a text")
+    };
+    let ok = Value::Simple("OK".to_owned());
+    let mut client = cluster.connect_to_leader();
+    assert_eq!(setting(&mut client, "maxclients"), "100");
+    let words = ["CONFIG", "SET", "maxclients", "50", "timeout", "600", "loglevel", "debug"];
+    assert_eq!(client.call(&words).expect("an answer"), ok);
+    assert_eq!((setting(&mut client, "loglevel"), setting(&mut client, "log_level")), ("debug".into(), "debug".into()));
+    assert_eq!(client.call(&["CONFIG", "REWRITE"]).expect("an answer"), ok);
+    let text = std::fs::read_to_string(&file).expect("it is there");
+    let expected =
+        "# Ours.\nmaxclients = 50 # enough\nmaster_name = \"ours\"\nlog_level = \"debug\"\ntimeout_s = 600\n";
+    assert_eq!(text, expected);
+    cluster.nodes[0].terminate().expect("it ends");
+    cluster.nodes[0].start().expect("it can be started again");
+    cluster.wait_until_serving();
+    let mut client = cluster.connect_to_leader();
+    assert_eq!((setting(&mut client, "maxclients"), setting(&mut client, "timeout_s")), ("50".into(), "600".into()));
+    assert_eq!(setting(&mut client, "master_name"), "ours");
+    // The flag that these nodes are started with is stronger.
+    assert_eq!(setting(&mut client, "log_level"), "info");
+}

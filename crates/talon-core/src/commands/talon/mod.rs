@@ -3,6 +3,7 @@
 mod countprefix;
 mod delprefix;
 mod diskusage;
+mod keyspace;
 mod keysprefix;
 mod mark;
 mod once;
@@ -14,6 +15,7 @@ mod scanprefix;
 pub use countprefix::COUNTPREFIX;
 pub use delprefix::DELPREFIX;
 pub use diskusage::DISKUSAGE;
+pub use keyspace::KEYSPACE;
 pub use keysprefix::KEYSPREFIX;
 pub use mark::MARK;
 pub use once::{ONCE, inside};
@@ -26,4 +28,4 @@ use crate::command::Command;
 
 /// The rows of this family.
 pub static ROWS: &[&Command] =
-    &[&DELPREFIX, &COUNTPREFIX, &KEYSPREFIX, &SCANPREFIX, &DISKUSAGE, &POSITION, &ONCE, &PURGE, &MARK, &RANGE];
+    &[&DELPREFIX, &COUNTPREFIX, &KEYSPREFIX, &SCANPREFIX, &DISKUSAGE, &POSITION, &ONCE, &PURGE, &MARK, &RANGE, &KEYSPACE];

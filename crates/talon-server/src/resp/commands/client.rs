@@ -2,16 +2,19 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use talon_core::error::SYNTAX;
+use talon_core::error::{NOT_AN_INTEGER, SYNTAX};
 use talon_core::numbers::parse_integer;
 use talon_core::{Consistency, Flag, Group, Refusal, Reply};
 use tokio::time::Instant;
 
 use super::{help, lossy, text};
-use crate::resp::clients::Client;
+use crate::resp::clients::{Client, Unblock};
+use crate::resp::deferred::Deferred;
 use crate::resp::notices::Notice;
+use crate::resp::pause::Held;
 use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, now};
 
@@ -49,6 +52,36 @@ static SUBCOMMANDS: &[ServerCommand] = &[
     }),
     now(facts("client|list", -2, ADMIN, Group::Connection, "2.4.0", "Describes all connections."), list),
     now(facts("client|kill", -3, ADMIN, Group::Connection, "2.4.0", "Closes connections."), kill),
+    ServerCommand {
+        facts: facts(
+            "client|pause",
+            -3,
+            ADMIN,
+            Group::Connection,
+            "2.9.50",
+            "Lets all clients, or those that write, wait.",
+        ),
+        action: Action::Deferred(pause),
+    },
+    now(facts("client|unpause", 2, ADMIN, Group::Connection, "6.2.0", "Ends a pause."), |context, _| {
+        context.shared.pause.end();
+        Ok(Reply::Ok)
+    }),
+    now(
+        facts("client|unblock", -3, ADMIN, Group::Connection, "5.0.0", "Ends what another connection is waiting for."),
+        unblock,
+    ),
+    now(
+        facts(
+            "client|getredir",
+            2,
+            OWN,
+            Group::Connection,
+            "6.0.0",
+            "Answers -1: nothing is tracked, so nothing is redirected.",
+        ),
+        |_, _| Ok(Reply::Integer(-1)),
+    ),
     now(
         facts("client|reply", 3, OWN, Group::Connection, "3.2.0", "Switches replies to this connection on or off."),
         reply,
@@ -75,7 +108,10 @@ static SUBCOMMANDS: &[ServerCommand] = &[
     ),
     now(
         facts("client|no-touch", 3, OWN, Group::Connection, "7.2.0", "Accepted: Talon keeps no access times."),
-        |_, args| on_or_off(&args[1]).map(|_| Reply::Ok),
+        |context, args| {
+            context.session.client.profile().no_touch = on_or_off(&args[1])?;
+            Ok(Reply::Ok)
+        },
     ),
     now(
         facts("client|help", 2, &[Flag::Loading, Flag::Stale], Group::Connection, "5.0.0", "Lists the subcommands."),
@@ -156,14 +192,13 @@ fn list(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     match &args[1..] {
         [] => {}
         [option, kind] if option.eq_ignore_ascii_case(b"type") => {
-            if !client_type(kind)? {
-                clients.clear();
-            }
+            let wanted = ClientType::parse(kind)?;
+            clients.retain(|client| wanted.fits(client));
         }
         [option, ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
             let ids: Vec<i64> = ids
                 .iter()
-                .map(|id| parse_integer(id).filter(|id| *id > 0).ok_or(Refusal::new("ERR Invalid client ID")))
+                .map(|id| parse_integer(id).ok_or(Refusal::new("ERR Invalid client ID")))
                 .collect::<Result<_, _>>()?;
             clients.retain(|client| ids.contains(&(client.id as i64)));
         }
@@ -172,13 +207,65 @@ fn list(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     Ok(Reply::Verbatim(clients.iter().map(|client| client.line() + "\n").collect()))
 }
 
-/// Whether ordinary connections are of this type; Talon's front door has no others.
-fn client_type(kind: &Bytes) -> Result<bool, Refusal> {
-    match kind.to_ascii_lowercase().as_slice() {
-        b"normal" => Ok(true),
-        b"master" | b"replica" | b"slave" | b"pubsub" => Ok(false),
-        _ => Err(Refusal::from_string(format!("ERR Unknown client type '{}'", lossy(kind)))),
+/// Redis's types of connections.
+#[derive(Clone, Copy)]
+enum ClientType {
+    Normal,
+    Pubsub,
+    /// Other nodes, which never come through this door.
+    Node,
+}
+
+impl ClientType {
+    fn parse(kind: &Bytes) -> Result<ClientType, Refusal> {
+        match kind.to_ascii_lowercase().as_slice() {
+            b"normal" => Ok(ClientType::Normal),
+            b"pubsub" => Ok(ClientType::Pubsub),
+            b"master" | b"replica" | b"slave" => Ok(ClientType::Node),
+            _ => Err(Refusal::from_string(format!("ERR Unknown client type '{}'", lossy(kind)))),
+        }
     }
+
+    fn fits(self, client: &Client) -> bool {
+        let listens = client.profile().subscriptions.sum() > 0;
+        match self {
+            ClientType::Normal => !listens,
+            ClientType::Pubsub => listens,
+            ClientType::Node => false,
+        }
+    }
+}
+
+fn pause(_: &mut Context<'_>, args: &[Bytes]) -> Result<Deferred, Refusal> {
+    let held = match args.get(2) {
+        None => Held::All,
+        Some(_) if args.len() > 3 => return Err(odd(&args[0])),
+        Some(mode) if mode.eq_ignore_ascii_case(b"write") => Held::Writes,
+        Some(mode) if mode.eq_ignore_ascii_case(b"all") => Held::All,
+        Some(_) => return Err(Refusal::new("ERR CLIENT PAUSE mode must be WRITE or ALL")),
+    };
+    let time = parse_integer(&args[1]).ok_or(Refusal::new("ERR timeout is not an integer or out of range"))?;
+    let time_ms = u64::try_from(time).map_err(|_| Refusal::new("ERR timeout is negative"))?;
+    Ok(Deferred::Pause(held, Duration::from_millis(time_ms)))
+}
+
+fn unblock(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
+    let how = match args.get(2) {
+        None => Unblock::Timeout,
+        Some(_) if args.len() > 3 => return Err(odd(&args[0])),
+        Some(how) if how.eq_ignore_ascii_case(b"timeout") => Unblock::Timeout,
+        Some(how) if how.eq_ignore_ascii_case(b"error") => Unblock::Error,
+        Some(_) => return Err(Refusal::new("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")),
+    };
+    let id = parse_integer(&args[1]).ok_or(NOT_AN_INTEGER)?;
+    let client = u64::try_from(id).ok().and_then(|id| context.shared.clients.get(id));
+    Ok(Reply::Integer(i64::from(client.is_some_and(|client| client.unblock(how)))))
+}
+
+/// More words than a subcommand takes.
+fn odd(name: &Bytes) -> Refusal {
+    let name = lossy(name);
+    Refusal::from_string(format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try CLIENT HELP."))
 }
 
 /// Which connections CLIENT KILL means.
@@ -187,7 +274,8 @@ struct Wanted {
     id: Option<i64>,
     address: Option<String>,
     local: Option<String>,
-    nobody: bool,
+    kind: Option<ClientType>,
+    age_s: Option<u64>,
     keep_own: bool,
 }
 
@@ -196,7 +284,8 @@ impl Wanted {
         let same = |wanted: &Option<String>, address: SocketAddr| {
             wanted.as_ref().is_none_or(|wanted| *wanted == address.to_string())
         };
-        !self.nobody
+        self.kind.is_none_or(|kind| kind.fits(client))
+            && self.age_s.is_none_or(|age_s| client.age().as_secs() >= age_s)
             && self.id.is_none_or(|id| id == client.id as i64)
             && same(&self.address, client.address)
             && same(&self.local, client.local)
@@ -219,7 +308,14 @@ fn kill(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
                 }
                 b"addr" => wanted.address = Some(lossy(value)),
                 b"laddr" => wanted.local = Some(lossy(value)),
-                b"type" => wanted.nobody |= !client_type(value)?,
+                b"type" => wanted.kind = Some(ClientType::parse(value)?),
+                // Redis 7.4's.
+                b"maxage" => {
+                    let age =
+                        parse_integer(value).ok_or(Refusal::new("ERR maxage is not an integer or out of range"))?;
+                    let age = u64::try_from(age).ok().filter(|age| *age > 0);
+                    wanted.age_s = Some(age.ok_or(Refusal::new("ERR maxage should be greater than 0"))?);
+                }
                 b"user" if &value[..] == b"default" => {}
                 b"user" => {
                     return Err(Refusal::from_string(format!("ERR No such user '{}'", lossy(value))));

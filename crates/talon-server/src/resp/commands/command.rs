@@ -7,7 +7,7 @@ use talon_core::{Facts, Flag, Group, Refusal, Reply};
 
 use super::{help, lossy, name_pattern};
 use crate::resp::session::Context;
-use crate::resp::table::{self, Action, Entry, ServerCommand, facts, now, own_name};
+use crate::resp::table::{self, Action, Entry, ServerCommand, facts, now};
 
 const OPEN: &[Flag] = &[Flag::Loading, Flag::Stale];
 
@@ -23,6 +23,17 @@ static SUBCOMMANDS: &[ServerCommand] = &[
     }),
     now(facts("command|docs", -2, OPEN, Group::Server, "7.0.0", "Documents all commands, or those named."), docs),
     now(facts("command|getkeys", -4, OPEN, Group::Server, "2.8.13", "Answers the keys of a command line."), get_keys),
+    now(
+        facts(
+            "command|getkeysandflags",
+            -4,
+            OPEN,
+            Group::Server,
+            "7.0.0",
+            "Answers the keys of a command line, and what is done with each.",
+        ),
+        get_keys_and_flags,
+    ),
     now(facts("command|info", -2, OPEN, Group::Server, "2.8.13", "Describes all commands, or those named."), info),
     now(facts("command|list", -2, OPEN, Group::Server, "7.0.0", "Answers the names of all commands."), list),
     now(facts("command|help", 2, OPEN, Group::Server, "5.0.0", "Lists the subcommands."), |_, _| {
@@ -48,12 +59,8 @@ fn find(name: &[u8]) -> Option<Found> {
     let entry = table::lookup(parts.next()?)?;
     match parts.next() {
         None => Some(Found::Entry(entry)),
-        Some(own) => subcommand(entry, own).map(Found::Subcommand),
+        Some(own) => table::subcommand_entry(entry, own).map(Entry::facts).map(Found::Subcommand),
     }
-}
-
-fn subcommand(entry: &Entry, name: &[u8]) -> Option<&'static Facts> {
-    entry.subcommands().into_iter().find(|facts| own_name(facts.name).as_bytes().eq_ignore_ascii_case(name))
 }
 
 fn info(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
@@ -123,20 +130,49 @@ fn list(_: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
 }
 
 fn get_keys(_: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
-    let line = &args[1..];
+    let (_, keys) = keys_of(&args[1..])?;
+    Ok(Reply::Array(keys.into_iter().map(Reply::Bulk).collect()))
+}
+
+fn get_keys_and_flags(_: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
+    let (facts, keys) = keys_of(&args[1..])?;
+    let gets = args[2..].iter().skip(2).any(|word| word.eq_ignore_ascii_case(b"get"));
+    let uses = match facts.name {
+        // What the variable flags come to.
+        "set" if gets => &[&["RW", "access", "update"][..]][..],
+        "set" => &[&["OW", "update"][..]][..],
+        _ => key_uses(facts),
+    };
+    let pair = |(place, key): (usize, Bytes)| {
+        let uses = uses.get(place).or(uses.last()).copied().unwrap_or_default();
+        Reply::Array(vec![Reply::Bulk(key), Reply::Set(uses.iter().map(|name| Reply::Simple(name)).collect())])
+    };
+    Ok(Reply::Array(keys.into_iter().enumerate().map(pair).collect()))
+}
+
+/// The keys of a command line, and the command that it is.
+fn keys_of(line: &[Bytes]) -> Result<(&'static Facts, Vec<Bytes>), Refusal> {
     let Some((name, words)) = line.split_first() else { return Err(wrong_arity("command|getkeys")) };
     let invalid = Refusal::new("ERR Invalid command specified");
     let Some(entry) = table::lookup(name) else { return Err(invalid) };
     let facts = match words.first() {
-        Some(own) if !entry.subcommands().is_empty() => subcommand(entry, own).ok_or(invalid)?,
+        Some(own) if !entry.subcommands().is_empty() => {
+            table::subcommand_entry(entry, own).map(Entry::facts).ok_or(invalid)?
+        }
         _ => entry.facts(),
     };
+    if let (Row::Data(command), [_, _, inner @ ..]) = (entry.row, words)
+        && command.id == talon_core::commands::talon::ONCE.id
+    {
+        // Its keys are those of the command inside.
+        return keys_of(inner);
+    }
     if facts.keys.first == 0 {
         return Err(Refusal::new("ERR The command has no key arguments"));
     }
     facts.check_arity(line.len()).map_err(|_| Refusal::new("ERR Invalid number of arguments specified for command"))?;
     let keys = facts.keys.places(words.len()).filter_map(|place| words.get(place).cloned());
-    Ok(Reply::Array(keys.map(Reply::Bulk).collect()))
+    Ok((facts, keys.collect()))
 }
 
 fn describe_entry(entry: &'static Entry) -> Reply {
@@ -213,7 +249,14 @@ fn tips(name: &str) -> &'static [&'static str] {
         "flushall" | "flushdb" | "ping" => &["request_policy:all_shards", "response_policy:all_succeeded"],
         "scan" => &["nondeterministic_output", "request_policy:special"],
         "info" => &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
-        "config|set" => &["request_policy:all_nodes", "response_policy:all_succeeded"],
+        "config|set" | "slowlog|reset" | "latency|reset" => {
+            &["request_policy:all_nodes", "response_policy:all_succeeded"]
+        }
+        "latency|doctor" | "latency|histogram" | "latency|history" | "latency|latest" => {
+            &["nondeterministic_output", "request_policy:all_nodes", "response_policy:special"]
+        }
+        "slowlog|get" => &["request_policy:all_nodes", "nondeterministic_output"],
+        "slowlog|len" => &["request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"],
         "wait" => &["request_policy:all_shards", "response_policy:agg_min"],
         "command" | "command|docs" | "command|info" | "command|list" => &["nondeterministic_output_order"],
         _ => &[],

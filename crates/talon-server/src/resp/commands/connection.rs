@@ -76,7 +76,7 @@ pub(super) static ROWS: &[ServerCommand] = &[
     ),
 ];
 
-const OPEN: &[Flag] = &[Flag::Noscript, Flag::Loading, Flag::Stale, Flag::Fast, Flag::NoAuth];
+const OPEN: &[Flag] = &[Flag::Noscript, Flag::Loading, Flag::Stale, Flag::Fast, Flag::NoAuth, Flag::AllowBusy];
 const WRONGPASS: Refusal = Refusal::new("WRONGPASS invalid username-password pair or user is disabled.");
 const DEFAULT_USER: &[u8] = b"default";
 
@@ -140,7 +140,10 @@ fn authenticate(context: &mut Context<'_>, user: &[u8], password: &[u8]) -> Resu
         context.session.authenticated = true;
         return Ok(());
     }
-    tracing::info!(client = context.session.client.id, address = %context.session.client.address, "wrong password");
+    if let Some(untold) = context.shared.password_alarm.raise() {
+        let client = &context.session.client;
+        tracing::info!(client = client.id, address = %client.address, untold, "wrong password");
+    }
     Err(WRONGPASS)
 }
 

@@ -5,10 +5,12 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use talon_core::commands::talon::KEYSPACE;
 use talon_core::{Reply, Request, Status};
 
-use crate::resp::session::Shared;
+use crate::resp::session::{KeyCounts, Shared};
 use crate::resp::topology;
+use crate::resp::wall_clock::unix_time;
 
 /// The Redis whose behaviour is followed.
 pub(crate) const REDIS_VERSION: &str = "7.0.15";
@@ -26,15 +28,17 @@ enum Section {
     Stats,
     Replication,
     Cpu,
+    Modules,
     Commandstats,
     Errorstats,
+    Latencystats,
     Cluster,
     Keyspace,
     Talon,
 }
 
 impl Section {
-    const ALL: [Section; 12] = [
+    const ALL: [Section; 14] = [
         Section::Server,
         Section::Clients,
         Section::Memory,
@@ -42,8 +46,10 @@ impl Section {
         Section::Stats,
         Section::Replication,
         Section::Cpu,
+        Section::Modules,
         Section::Commandstats,
         Section::Errorstats,
+        Section::Latencystats,
         Section::Cluster,
         Section::Keyspace,
         Section::Talon,
@@ -58,8 +64,10 @@ impl Section {
             Section::Stats => "Stats",
             Section::Replication => "Replication",
             Section::Cpu => "CPU",
+            Section::Modules => "Modules",
             Section::Commandstats => "Commandstats",
             Section::Errorstats => "Errorstats",
+            Section::Latencystats => "Latencystats",
             Section::Cluster => "Cluster",
             Section::Keyspace => "Keyspace",
             Section::Talon => "Talon",
@@ -68,7 +76,7 @@ impl Section {
 
     /// Told without being asked for.
     fn is_default(self) -> bool {
-        self != Section::Commandstats
+        !matches!(self, Section::Commandstats | Section::Latencystats)
     }
 }
 
@@ -92,9 +100,8 @@ pub(crate) fn plan(args: &[Bytes], shared: &Shared) -> (Sections, Option<Request
             }
         }
     }
-    let counts = sections.contains(&Section::Keyspace) && (by_name || shared.recent_key_count().is_none());
-    let count = counts.then(|| talon_core::commands::lookup(b"dbsize")).flatten();
-    (Sections(sections), count.map(|command| Request::new(command, vec![])))
+    let counts = sections.contains(&Section::Keyspace) && (by_name || shared.recent_key_counts().is_none());
+    (Sections(sections), counts.then(|| Request::new(&KEYSPACE, vec![])))
 }
 
 /// The whole text.
@@ -109,6 +116,9 @@ pub(crate) fn render(sections: &Sections, shared: &Shared, status: &Status) -> R
         match section {
             Section::Server => server(&mut lines, shared, status),
             Section::Clients => clients(&mut lines, shared),
+            // There are none.
+            Section::Modules => {}
+            Section::Latencystats => latency_stats(&mut lines, shared),
             Section::Memory => memory(&mut lines),
             Section::Persistence => persistence(&mut lines, status),
             Section::Stats => stats(&mut lines, shared),
@@ -121,8 +131,10 @@ pub(crate) fn render(sections: &Sections, shared: &Shared, status: &Status) -> R
                 }
             }
             Section::Cluster => lines.put("cluster_enabled", u8::from(status.clustered)),
-            Section::Keyspace => match shared.recent_key_count() {
-                Some(keys) if keys > 0 => lines.put("db0", format_args!("keys={keys},expires=0,avg_ttl=0")),
+            Section::Keyspace => match shared.recent_key_counts() {
+                Some(KeyCounts { keys, ending, left_ms }) if keys > 0 => {
+                    lines.put("db0", format_args!("keys={keys},expires={ending},avg_ttl={left_ms}"));
+                }
                 _ => {}
             },
             Section::Talon => talon(&mut lines, shared, status),
@@ -145,41 +157,69 @@ fn server(lines: &mut Lines<'_>, shared: &Shared, status: &Status) {
     lines.put("redis_version", REDIS_VERSION);
     lines.put("talon_version", env!("CARGO_PKG_VERSION"));
     lines.put("redis_mode", if status.clustered { "cluster" } else { "standalone" });
-    lines.put("os", std::env::consts::OS);
+    lines.put("os", operating_system());
     lines.put("arch_bits", usize::BITS);
     lines.put("process_id", std::process::id());
     lines.put("run_id", topology::node_name(status, status.node_id));
     lines.put("tcp_port", shared.port);
+    lines.put("server_time_usec", unix_time().as_micros());
     lines.put("uptime_in_seconds", uptime_s);
     lines.put("uptime_in_days", uptime_s / 86_400);
+    lines.put("executable", std::env::current_exe().unwrap_or_default().display());
+    lines.put("config_file", shared.settings.parameters.file().display());
+}
+
+/// As `uname` has it where the system tells: name, release, machine.
+fn operating_system() -> String {
+    let kernel = |name: &str| std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+    match (kernel("ostype"), kernel("osrelease")) {
+        (Ok(name), Ok(release)) => format!("{} {} {}", name.trim(), release.trim(), std::env::consts::ARCH),
+        _ => format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
+    }
 }
 
 fn clients(lines: &mut Lines<'_>, shared: &Shared) {
     lines.put("connected_clients", shared.clients.count());
-    lines.put("maxclients", shared.clients_max.load(Ordering::Relaxed));
-    lines.put("blocked_clients", 0);
+    lines.put("maxclients", shared.tunables.clients_max.load(Ordering::Relaxed));
+    lines.put("blocked_clients", shared.clients.blocked_count());
+    // Nothing is tracked for anybody.
+    lines.put("tracking_clients", 0);
 }
 
 fn memory(lines: &mut Lines<'_>) {
-    let resident = resident_bytes();
+    let resident = process_bytes("VmRSS:");
+    let peak = process_bytes("VmHWM:");
+    let machine = system_bytes();
     lines.put("used_memory", resident);
     lines.put("used_memory_human", human(resident));
     lines.put("used_memory_rss", resident);
     lines.put("used_memory_rss_human", human(resident));
+    lines.put("used_memory_peak", peak);
+    lines.put("used_memory_peak_human", human(peak));
+    lines.put("total_system_memory", machine);
+    lines.put("total_system_memory_human", human(machine));
+    lines.put("used_memory_lua", 0);
+    lines.put("number_of_cached_scripts", 0);
     lines.put("maxmemory", 0);
     lines.put("maxmemory_human", "0B");
     lines.put("maxmemory_policy", "noeviction");
 }
 
-/// What the system counts as this process's memory; 0 where it does not tell.
-fn resident_bytes() -> u64 {
-    std::fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|text| {
-            let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-            line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
-        })
-        .map_or(0, |kilobytes| kilobytes * 1024)
+/// What the system counts as this process's memory under this name; 0 where it does not tell. It is all that is known: what of
+/// it the allocator holds for nobody is not.
+fn process_bytes(name: &str) -> u64 {
+    kilobytes("/proc/self/status", name) * 1024
+}
+
+/// The memory of the machine.
+fn system_bytes() -> u64 {
+    kilobytes("/proc/meminfo", "MemTotal:") * 1024
+}
+
+fn kilobytes(file: &str, name: &str) -> u64 {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap_or(0)
 }
 
 fn human(bytes: u64) -> String {
@@ -215,11 +255,18 @@ fn stats(lines: &mut Lines<'_>, shared: &Shared) {
     ] {
         lines.put(name, counter.load(Ordering::Relaxed));
     }
+    let rates = shared.rates.now();
+    lines.put("instantaneous_ops_per_sec", rates.commands);
+    lines.put("instantaneous_input_kbps", format_args!("{:.2}", rates.bytes_in as f64 / 1024.0));
+    lines.put("instantaneous_output_kbps", format_args!("{:.2}", rates.bytes_out as f64 / 1024.0));
     lines.put("total_error_replies", metrics.errors().values().sum::<u64>());
-    let channels = shared.channels.totals();
-    lines.put("pubsub_channels", channels.channels);
-    lines.put("pubsub_patterns", channels.patterns);
-    lines.put("evicted_keys", 0);
+    // Facts: nothing is evicted, and nothing forks. Which keys were found is not counted, so `keyspace_hits` is not there.
+    for name in ["evicted_keys", "evicted_clients", "total_forks", "latest_fork_usec"] {
+        lines.put(name, 0);
+    }
+    let subscribed = shared.channels.totals();
+    lines.put("pubsub_channels", subscribed.channels);
+    lines.put("pubsub_patterns", subscribed.patterns);
 }
 
 fn replication(lines: &mut Lines<'_>, shared: &Shared, status: &Status) {
@@ -282,6 +329,17 @@ fn command_stats(lines: &mut Lines<'_>, shared: &Shared) {
             format_args!(
                 "calls={calls},usec={usec},usec_per_call={each:.2},rejected_calls={rejected},failed_calls={failed}"
             ),
+        );
+    }
+}
+
+/// The times of a command's batches, as `LATENCY HISTOGRAM` counts them.
+fn latency_stats(lines: &mut Lines<'_>, shared: &Shared) {
+    for (name, histogram) in shared.metrics.latencies().filter(|(_, histogram)| histogram.count() > 0) {
+        let quantile = |share| format!("{:.3}", histogram.quantile_usec(share));
+        lines.put(
+            &format!("latency_percentiles_usec_{name}"),
+            format_args!("p50={},p99={},p99.9={}", quantile(0.5), quantile(0.99), quantile(0.999)),
         );
     }
 }

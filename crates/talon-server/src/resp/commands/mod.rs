@@ -6,10 +6,12 @@ mod command;
 mod config;
 mod connection;
 pub(crate) mod info;
+mod latency;
 pub(crate) mod positions;
 mod pubsub;
 mod sentinel;
 mod server;
+mod slowlog;
 mod snapshot;
 mod transactions;
 
@@ -28,6 +30,8 @@ pub(crate) fn families() -> impl Iterator<Item = &'static [ServerCommand]> {
         positions::ROWS,
         server::ROWS,
         config::ROWS,
+        slowlog::ROWS,
+        latency::ROWS,
         command::ROWS,
         cluster::ROWS,
         sentinel::ROWS,

@@ -65,7 +65,7 @@ impl WaitIndex {
             if applied >= index {
                 return Reply::Ok;
             }
-            if Instant::now() >= deadline || client.notices.is_ending() {
+            if Instant::now() >= deadline || client.may_stop_waiting() {
                 let line = format!("STALE replica is at index {applied}, not yet at {index}");
                 return Reply::Error(Refusal::from_string(line));
             }

@@ -1,7 +1,6 @@
 //! `INFO`, `ROLE`, `FAILOVER` and `TIME`.
 
-// tidy: allow SystemTime: TIME answers this machine's own clock, and nothing is decided by it
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use talon_core::{Flag, Group, Refusal, Reply};
@@ -9,9 +8,11 @@ use talon_core::{Flag, Group, Refusal, Reply};
 use super::text;
 use crate::resp::deferred::Deferred;
 use crate::resp::failover::Failover;
+use crate::resp::monitors::MONITORS_MAX;
 use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, now};
 use crate::resp::topology;
+use crate::resp::wall_clock::unix_time;
 
 const OPEN: &[Flag] = &[Flag::Loading, Flag::Stale, Flag::Fast];
 
@@ -38,6 +39,17 @@ pub(super) static ROWS: &[ServerCommand] = &[
             "Tells whether this node leads or follows, and whom.",
         ),
         role,
+    ),
+    now(
+        facts(
+            "monitor",
+            1,
+            &[Flag::Admin, Flag::Noscript, Flag::Loading, Flag::Stale],
+            Group::Server,
+            "1.0.0",
+            "Sends this connection every command that is carried out, until it says RESET.",
+        ),
+        monitor,
     ),
     ServerCommand {
         facts: facts(
@@ -79,8 +91,16 @@ fn role(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
     ]))
 }
 
+fn monitor(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
+    let client = &context.session.client;
+    if !context.shared.monitors.enter(client) {
+        return Err(Refusal::from_string(format!("ERR too many monitors: at most {MONITORS_MAX}")));
+    }
+    client.is_monitor.store(true, Ordering::Relaxed);
+    Ok(Reply::Ok)
+}
+
 fn time(_: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
-    // tidy: allow SystemTime: as TIME is documented
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = unix_time();
     Ok(Reply::Array(vec![text(since.as_secs().to_string()), text(since.subsec_micros().to_string())]))
 }

@@ -8,7 +8,7 @@ use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, now};
 use crate::resp::wait::Wait;
 
-const OPEN: &[Flag] = &[Flag::Noscript, Flag::Loading, Flag::Stale, Flag::Fast];
+const OPEN: &[Flag] = &[Flag::Noscript, Flag::Loading, Flag::Stale, Flag::Fast, Flag::AllowBusy];
 
 /// The rows of this family.
 pub(super) static ROWS: &[ServerCommand] = &[
@@ -20,7 +20,7 @@ pub(super) static ROWS: &[ServerCommand] = &[
         facts: facts(
             "exec",
             1,
-            &[Flag::Noscript, Flag::Loading, Flag::Stale],
+            &[Flag::Noscript, Flag::Loading, Flag::Stale, Flag::SkipSlowlog],
             Group::Transactions,
             "1.2.0",
             "Carries out what was gathered, as one atomic step.",
