@@ -39,7 +39,7 @@ async fn every_node_takes_writes_and_answers_as_the_leader_does() -> Anyhow {
         // What only the leader may answer goes there, too.
         assert_eq!(node.execute(vec![call("GET t")], Consistency::Lease).await, [bulk("42")]);
         assert_eq!(node.execute(vec![call("GET t")], Consistency::Linearizable).await, [bulk("42")]);
-        let point = node.point_in_time(Consistency::Lease).await?;
+        let point = node.point_in_time(Consistency::Lease).await.expect("a point in time");
         let Call::One(get) = call("GET t") else { unreachable!("one line is one request") };
         assert_eq!(point.read(&get), bulk("42"));
     }
