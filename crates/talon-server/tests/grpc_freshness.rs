@@ -34,7 +34,7 @@ async fn every_kind_of_read_says_how_fresh_it_has_to_be() {
         .await
         .unwrap();
         kv.m_get(v1::MGetRequest { keys: vec!["k".into()], read: read() }).await.unwrap();
-        kv.execute(v1::ExecuteRequest { words: command().words, read: read() }).await.unwrap();
+        kv.execute(v1::ExecuteRequest { words: command().words, read: read(), ..Default::default() }).await.unwrap();
         let commands = vec![command()];
         let transaction = v1::ExecuteTransactionRequest { commands, consistency, max_staleness_ms };
         kv.execute_transaction(transaction).await.unwrap();
