@@ -2,6 +2,7 @@
 
 mod clients;
 mod expiry;
+mod freshness;
 mod handover;
 mod kills;
 mod large;
