@@ -1,0 +1,157 @@
+//! Every client through kill -9 of the leader and through a planned hand-over, found by Sentinel and by Cluster commands:
+//! at most one command fails, nothing that was acknowledged is lost, and nothing is carried out twice.
+
+use std::time::Duration;
+
+use talon_clients_tests::{Program, Runner, Verdict, judge, node, python, redis_rs, table};
+use talon_cluster_tests::{is_long, verify};
+use talon_tests_support::{Cluster, Value};
+
+use crate::{alone, ports};
+
+/// How long a client may take until it writes again.
+const GOES_ON_MAX: Duration = Duration::from_secs(30);
+/// How many commands a client may have fail in one failover.
+const FAILED_MAX: u64 = 1;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Event {
+    Kill,
+    HandOver,
+}
+
+/// A client as an application sets it up.
+struct Setup {
+    client: &'static str,
+    runner: Runner,
+    discovery: &'static str,
+    /// `default`, or `off`: the client's own retries.
+    retries: &'static str,
+}
+
+impl Setup {
+    fn name(&self) -> String {
+        format!("{} {} {}", self.client, self.discovery, self.retries)
+    }
+
+    /// A counter of its own.
+    fn key(&self) -> String {
+        self.name().replace(' ', ":")
+    }
+}
+
+fn setups() -> Vec<Setup> {
+    const BOTH: &[&str] = &["sentinel", "cluster"];
+    const CLUSTER: &[&str] = &["cluster"];
+    const SWITCH: &[&str] = &["off", "default"];
+    const DEFAULT: &[&str] = &["default"];
+    let redis_py = "failover_redis_py.py";
+    let clients = [
+        ("redis-py 8", python("current", redis_py), BOTH, SWITCH),
+        ("redis-py 5.3", python("redis-5", redis_py), BOTH, SWITCH),
+        ("valkey-glide", python("current", "failover_glide.py"), CLUSTER, DEFAULT),
+        ("ioredis", node("failover_ioredis.mjs"), BOTH, SWITCH),
+        ("node-redis", node("failover_node_redis.mjs"), CLUSTER, DEFAULT),
+        ("redis-rs", redis_rs(env!("CARGO_BIN_EXE_failover_redis_rs")), CLUSTER, SWITCH),
+    ];
+    let mut setups = Vec::new();
+    for (client, runner, discoveries, switches) in clients {
+        for &discovery in discoveries {
+            for &retries in switches {
+                setups.push(Setup { client, runner: runner.clone(), discovery, retries });
+            }
+        }
+    }
+    let only = std::env::var("ONLY").unwrap_or_default();
+    setups.retain(|setup| setup.name().contains(&only));
+    setups
+}
+
+fn counter(cluster: &Cluster, key: &str) -> u64 {
+    let value = cluster.connect_to_leader().call(&["GET", key]).expect("an answer");
+    value.text().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{key} is {value:?}"))
+}
+
+fn cause(event: Event, cluster: &mut Cluster, leader: usize) {
+    match event {
+        Event::Kill => cluster.nodes[leader].kill(),
+        Event::HandOver => {
+            let to = cluster.nodes[(leader + 1) % 3].id.to_string();
+            let at = format!("127.0.0.1:{}", cluster.nodes[leader].grpc_port);
+            let moved = talon_cluster_tests::talon(&["cluster", "transfer", &to, "--at", &at]);
+            assert_eq!(moved.code, Some(0), "{moved:?}");
+        }
+    }
+}
+
+/// All clients at once through one failover, each by the judge's word.
+fn one_failover(event: Event, cluster: &mut Cluster, setups: &[Setup]) -> Vec<Verdict> {
+    let mut leader = cluster.connect_to_leader();
+    for setup in setups {
+        assert!(matches!(leader.call(&["DEL", &setup.key()]), Ok(Value::Integer(_))));
+    }
+    let ports = ports(cluster);
+    let start = |setup: &Setup| {
+        let words = [setup.discovery, setup.retries, &ports, &setup.key()].map(str::to_owned);
+        Program::start(&setup.name(), &setup.runner, &words)
+    };
+    let mut programs: Vec<Program> = setups.iter().map(start).collect();
+    programs.iter_mut().for_each(|program| program.goes_on(50, GOES_ON_MAX));
+    let leader = cluster.leader();
+    cause(event, cluster, leader);
+    programs.iter_mut().for_each(|program| program.goes_on(50, GOES_ON_MAX));
+    let outcomes: Vec<_> = programs.into_iter().map(Program::finish).collect();
+    if event == Event::Kill {
+        cluster.nodes[leader].start().expect("it can be started again");
+    }
+    cluster.wait_until_serving();
+    let judged = setups.iter().zip(&outcomes).map(|(setup, outcomes)| judge(outcomes, counter(cluster, &setup.key())));
+    judged.collect()
+}
+
+fn through(event: Event) {
+    let _turn = alone();
+    let rounds = if is_long() { 20 } else { 2 };
+    let setups = setups();
+    let mut cluster = Cluster::start(3);
+    let (mut rows, mut complaints) = (Vec::new(), Vec::new());
+    for round in 1..=rounds {
+        for (setup, verdict) in setups.iter().zip(one_failover(event, &mut cluster, &setups)) {
+            let Verdict { acknowledged, failed, lost, doubled, gap_ms, .. } = verdict;
+            let errors: Vec<String> = verdict.errors.iter().map(|(text, times)| format!("{times}x {text}")).collect();
+            rows.push([
+                setup.client.to_owned(),
+                setup.discovery.to_owned(),
+                setup.retries.to_owned(),
+                acknowledged.to_string(),
+                failed.to_string(),
+                format!("{gap_ms:.0}"),
+                lost.to_string(),
+                doubled.to_string(),
+                errors.join("; "),
+            ]);
+            let mut check = |good: bool, what: &str| {
+                if !good {
+                    complaints.push(format!("{}, round {round}: {what}", setup.name()));
+                }
+            };
+            check(failed <= FAILED_MAX, &format!("{failed} commands failed"));
+            check(lost == 0, &format!("{lost} acknowledged commands are lost"));
+            check(doubled == 0 || setup.retries == "default", &format!("{doubled} commands were carried out twice"));
+        }
+        verify(&cluster);
+    }
+    let heading = ["client", "discovery", "retries", "done", "failed", "gap ms", "lost", "doubled", "with"];
+    println!("{event:?} of the leader, {rounds} rounds:\n{}", table(heading, &rows));
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+#[test]
+fn kill_of_the_leader() {
+    through(Event::Kill);
+}
+
+#[test]
+fn planned_hand_over() {
+    through(Event::HandOver);
+}
