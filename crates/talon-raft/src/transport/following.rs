@@ -46,7 +46,10 @@ impl Following {
         }
         let mut arriving = arriving.map_decoder(|_| Frames::<(), v1::AppendRequest>::new(MESSAGE_BYTES_MAX));
         arriving.read_buffer_mut().reserve(READ_BYTES);
-        self.follow(open.node_id, arriving).map(Ok).forward(leaving).await
+        let gate = self.gate.clone();
+        let ended = self.follow(open.node_id, arriving).map(Ok).forward(leaving).await;
+        gate.left(open.node_id);
+        ended
     }
 
     /// Checks who asks, and joins its cluster if this node has none.

@@ -21,7 +21,7 @@ use super::denied::is_sent_again;
 use super::metrics::add;
 use super::notices::Notice;
 use super::pipeline::Pipeline;
-use super::session::{Session, Shared};
+use super::session::{self, Session, Shared};
 use super::topology;
 
 /// The read buffer's usual size.
@@ -232,6 +232,11 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             Settled::Watching(watch) => {
                 self.session.watches.push(watch);
                 Ok(Reply::Ok)
+            }
+            Settled::Now(answer, args) => {
+                let status = self.database.status();
+                let mut context = session::Context { session: &mut self.session, shared: &self.shared, status };
+                Ok(answer(&mut context, &args).unwrap_or_else(Reply::Error))
             }
         };
         self.answer(vec![outcome], begun).await

@@ -7,16 +7,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use talon_core::error::NOT_AN_INTEGER;
 use talon_core::numbers::parse_integer;
+use talon_core::request::Args;
 use talon_core::{Administer, Database, Outcome, Refusal, Reply, Request, Status, Watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::clients::Client;
 use super::pipeline::first_key;
 use super::session::Context;
+use super::table::Answer;
 use super::topology;
 
 /// How often WAIT looks whether the followers have come closer.
 const WAIT_STEP: Duration = Duration::from_millis(5);
+/// How long a question for the leader waits until there is one: longer than an election, and no longer than that.
+const LEADER_WAIT_MAX: Duration = Duration::from_secs(3);
+/// How often it looks whether the server ends meanwhile.
+const LEADER_WAIT_STEP: Duration = Duration::from_millis(50);
 
 /// Reads the words of such a command.
 pub(crate) type Parse = fn(&mut Context<'_>, &[Bytes]) -> Result<Deferred, Refusal>;
@@ -30,6 +36,8 @@ pub(crate) enum Deferred {
     Watch(Vec<Bytes>),
     /// `EXEC` behind `WATCH`
     Exec { requests: Vec<Request>, watches: Vec<Watch> },
+    /// A question for the leader while there is none: whoever asks in the middle of an election would only ask again.
+    Led(Answer, Args),
 }
 
 /// What came of carrying it out.
@@ -38,6 +46,8 @@ pub(crate) enum Settled {
     Outcome(Outcome),
     /// Answered with OK, and the session has this from now on.
     Watching(Watch),
+    /// The session answers it now.
+    Now(Answer, Args),
 }
 
 impl From<Outcome> for Settled {
@@ -50,7 +60,7 @@ impl Deferred {
     /// The key that MOVED names the slot of.
     pub fn first_key(&self) -> Option<Bytes> {
         match self {
-            Deferred::Wait(_) => None,
+            Deferred::Wait(_) | Deferred::Led(..) => None,
             Deferred::Watch(keys) => keys.first().cloned(),
             Deferred::Exec { requests, .. } => requests.iter().find_map(first_key),
         }
@@ -58,7 +68,7 @@ impl Deferred {
 
     /// Whether it ends when its client hangs up: it has no effect, and nobody would hear the answer.
     pub fn is_mere_wait(&self) -> bool {
-        matches!(self, Deferred::Wait(_))
+        matches!(self, Deferred::Wait(_) | Deferred::Led(..))
     }
 
     /// Carries it out.
@@ -70,7 +80,22 @@ impl Deferred {
                 Err(denied) => Err(denied).into(),
             },
             Deferred::Exec { requests, watches } => database.execute_if(requests, watches).await.into(),
+            Deferred::Led(answer, args) => {
+                wait_for_leader(&*database, &client).await;
+                Settled::Now(answer, args)
+            }
         }
+    }
+}
+
+async fn wait_for_leader<D: Database>(database: &D, client: &Client) {
+    let deadline = Instant::now() + LEADER_WAIT_MAX;
+    let mut status = database.status();
+    while status.leader().is_none() && Instant::now() < deadline && !client.notices.is_ending() {
+        let step_end = (Instant::now() + LEADER_WAIT_STEP).min(deadline);
+        // Whether it has changed is seen below.
+        let _ = timeout_at(step_end, database.status_changed(status.version)).await;
+        status = database.status();
     }
 }
 
