@@ -3,8 +3,8 @@
     ok NUMBER REPLY MS          acknowledged with this reply, MS milliseconds after the program began
     failed NUMBER MS ERROR      raised; what became of it is unknown
 
-A command that failed is not sent again by the program; the next one follows at once, as an application under load would
-send it. It ends when its input ends.
+A command that failed is not sent again by the program; the next one follows 20 ms later, as in an application that writes
+50 times a second. It ends when its input ends.
 """
 
 import sys
@@ -13,6 +13,7 @@ import time
 
 # How long it rests after a success: several programs share one machine.
 REST_S = 0.005
+REST_AFTER_FAILURE_S = 0.02
 
 
 def arguments():
@@ -33,6 +34,7 @@ def write(incr):
         except Exception as error:  # Whatever a client raises is an outcome.
             text = " ".join(f"{type(error).__name__}: {error}".split())
             print(f"failed {number} {(time.monotonic() - begun) * 1000:.1f} {text[:200]}", flush=True)
+            time.sleep(REST_AFTER_FAILURE_S)
         else:
             print(f"ok {number} {reply} {(time.monotonic() - begun) * 1000:.1f}", flush=True)
             time.sleep(REST_S)

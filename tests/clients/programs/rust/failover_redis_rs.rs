@@ -16,6 +16,7 @@ use redis::{Connection, RedisResult};
 
 /// How long it rests after a success: several programs share one machine.
 const REST: Duration = Duration::from_millis(5);
+const REST_AFTER_FAILURE: Duration = Duration::from_millis(20);
 
 enum Client {
     Cluster { client: ClusterClient, open: Option<ClusterConnection> },
@@ -75,7 +76,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                 println!("ok {number} {reply} {ms:.1}");
                 thread::sleep(REST);
             }
-            Err(error) => println!("failed {number} {ms:.1} {error}"),
+            Err(error) => {
+                println!("failed {number} {ms:.1} {error}");
+                thread::sleep(REST_AFTER_FAILURE);
+            }
         }
     }
     Ok(())

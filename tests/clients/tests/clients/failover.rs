@@ -111,7 +111,7 @@ fn one_failover(event: Event, cluster: &mut Cluster, setups: &[Setup]) -> Vec<Ve
 
 fn through(event: Event) {
     let _turn = alone();
-    let rounds = if is_long() { 20 } else { 2 };
+    let rounds = if is_long() { 20 } else { 4 };
     let setups = setups();
     let mut cluster = Cluster::start(3);
     let (mut rows, mut complaints) = (Vec::new(), Vec::new());
