@@ -84,11 +84,24 @@ pub fn python(requirements: &str, script: &str) -> Runner {
     Runner { program: folder.join("bin/python"), script: Some(programs().join("python").join(script)) }
 }
 
-/// A script in `programs/node`, run with the packages of `programs/node/package-lock.json`.
+/// The oldest Node.js that the pinned clients run on; Debian 12 has an older one.
+const NODE_VERSION_MIN: u32 = 20;
+
+fn node_version() -> Option<u32> {
+    let text = finish(Command::new("node").arg("--version"), INSTALL_TIMEOUT).ok()?;
+    text.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
+/// A script in `programs/node`, run with the packages of `programs/node/package-lock.json`. None, and a word about it, if
+/// there is no Node.js that they run on.
 ///
 /// # Panics
 /// If they cannot be installed.
-pub fn node(script: &str) -> Runner {
+pub fn node(script: &str) -> Option<Runner> {
+    if node_version().is_none_or(|version| version < NODE_VERSION_MIN) {
+        println!("SKIPPED {script}: it needs Node.js {NODE_VERSION_MIN} or newer");
+        return None;
+    }
     let from = programs().join("node");
     let pins = fs::read_to_string(from.join("package-lock.json")).expect("the pinned versions");
     let folder = installed("node", &pins, |folder| {
@@ -105,10 +118,10 @@ pub fn node(script: &str) -> Runner {
             fs::copy(&path, folder.join(path.file_name().expect("a name"))).expect("a copy");
         }
     }
-    Runner { program: PathBuf::from("node"), script: Some(folder.join(script)) }
+    Some(Runner { program: PathBuf::from("node"), script: Some(folder.join(script)) })
 }
 
-/// The program that writes with the crate `redis`.
-pub fn redis_rs(program: &str) -> Runner {
+/// A program of this crate.
+pub fn program(program: &str) -> Runner {
     Runner { program: PathBuf::from(program), script: None }
 }

@@ -11,7 +11,7 @@ mod outcomes;
 mod program;
 mod table;
 
-pub use installed::{Runner, node, python, redis_rs};
+pub use installed::{Runner, node, program, python};
 pub use outcomes::{Outcome, Verdict, judge};
 pub use program::{Program, run};
 pub use table::table;

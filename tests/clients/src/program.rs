@@ -81,7 +81,12 @@ impl Program {
         if !wait_until(timeout, || self.acknowledged() >= target) {
             let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
             let last = &outcomes[outcomes.len().saturating_sub(3)..];
-            panic!("{} does not go on; {} outcomes, the last {last:?}: {}", self.name, outcomes.len(), self.complaints());
+            panic!(
+                "{} does not go on; {} outcomes, the last {last:?}: {}",
+                self.name,
+                outcomes.len(),
+                self.complaints()
+            );
         }
     }
 
@@ -140,10 +145,8 @@ pub(crate) fn finish(command: &mut Command, timeout: Duration) -> Result<String,
     let texts: [Arc<Mutex<String>>; 2] = Default::default();
     let (out, errors) = (child.stdout.take().expect("its output"), child.stderr.take().expect("its errors"));
     let [out_text, errors_text] = texts.clone();
-    let readers = [
-        thread::spawn(move || keep_text(out, &out_text)),
-        thread::spawn(move || keep_text(errors, &errors_text)),
-    ];
+    let readers =
+        [thread::spawn(move || keep_text(out, &out_text)), thread::spawn(move || keep_text(errors, &errors_text))];
     let ended = wait_until(timeout, || child.try_wait().is_ok_and(|status| status.is_some()));
     // It may have ended already.
     let _ = child.kill();

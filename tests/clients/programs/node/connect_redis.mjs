@@ -20,7 +20,7 @@ assert.equal(await store.length(), 2);
 assert.deepEqual((await store.ids()).sort(), ["one", "two"]);
 assert.equal((await store.all()).length, 2);
 await store.destroy("one");
-assert.equal(await store.get("one"), undefined);
+assert.equal(await store.get("one"), null);
 await store.clear();
 assert.equal(await store.length(), 0);
 console.log("connect-redis");

@@ -13,10 +13,10 @@ assert.equal(await keyv.set("a", { answer: 42 }), true);
 assert.deepEqual(await keyv.get("a"), { answer: 42 });
 await keyv.set("brief", 1, 50_000);
 assert.equal(await keyv.has("brief"), true);
-assert.deepEqual(await keyv.setMany([
+await keyv.setMany([
   { key: "b", value: 1 },
   { key: "c", value: 2, ttl: 60_000 },
-]), [true, true]);
+]);
 assert.deepEqual(await keyv.getMany(["b", "nothing", "c"]), [1, undefined, 2]);
 assert.equal(await keyv.delete("a"), true);
 assert.equal(await keyv.get("a"), undefined);

@@ -1,6 +1,7 @@
 """django-redis, over Sentinel: django_cache.py PORT,PORT,PORT
 
-Its lock() and incr() are scripts, which Talon has not.
+Its lock() and incr() are scripts, which Talon has not. Its SentinelClient would read from followers, which are a moment
+behind; this reads what it has just written.
 """
 
 import sys
@@ -16,7 +17,7 @@ settings.configure(
             "LOCATION": "redis://talon/0",
             "KEY_PREFIX": "django",
             "OPTIONS": {
-                "CLIENT_CLASS": "django_redis.client.SentinelClient",
+                "CLIENT_CLASS": "django_redis.client.DefaultClient",
                 "SENTINELS": [("127.0.0.1", port) for port in ports],
             },
         }

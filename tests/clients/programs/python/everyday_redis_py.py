@@ -25,7 +25,7 @@ def traffic(client, decoded, prefix):
     assert client.get(key("a")) == word("value")
     assert client.set(key("a"), "other", nx=True) is None
     assert client.set(key("a"), "other", xx=True, get=True) == word("value")
-    assert client.setex(key("session"), 100, "s") is True
+    assert client.set(key("session"), "s", ex=100) is True
     assert 90 < client.ttl(key("session")) <= 100
     assert client.expire(key("a"), 50) in (1, True) and client.persist(key("a")) in (1, True)
     assert client.mset({key("b"): "1", key("c"): "2"}) is True
@@ -67,11 +67,11 @@ for protocol in (2, 3):
     for decoded in (False, True):
         options = {"protocol": protocol, "decode_responses": decoded}
         master = sentinel.master_for("talon", **options)
-        traffic(master, decoded, f"master:{protocol}:{decoded}")
-        traffic(RedisCluster(startup_nodes=nodes, **options), decoded, f"cluster:{protocol}:{decoded}")
-        written = f"{protocol}{decoded}"
-        assert master.set("{read}:anywhere", written)
-        expected = written if decoded else written.encode()
+        run = f"{redis.__version__}:{protocol}:{decoded}"
+        traffic(master, decoded, f"master:{run}")
+        traffic(RedisCluster(startup_nodes=nodes, **options), decoded, f"cluster:{run}")
+        assert master.set("{read}:anywhere", run)
+        expected = run if decoded else run.encode()
         for port in ports:
             client = redis.Redis(host=HOST, port=port, **options)
             assert client.ping() and client.info("server")["redis_version"] and client.dbsize() >= 1

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use talon_clients_tests::{Program, Runner, Verdict, judge, node, python, redis_rs, table};
+use talon_clients_tests::{Program, Runner, Verdict, judge, node, program, python, table};
 use talon_cluster_tests::{is_long, verify};
 use talon_tests_support::{Cluster, Value};
 
@@ -11,8 +11,11 @@ use crate::{alone, ports};
 
 /// How long a client may take until it writes again.
 const GOES_ON_MAX: Duration = Duration::from_secs(30);
-/// How many commands a client may have fail in one failover.
+/// How many commands a client may have fail in one failover: the one that was under way.
 const FAILED_MAX: u64 = 1;
+/// node-redis's cluster client has another fail, which it queued for the dead node before it looked for the new leader; ioredis
+/// without retries fails what is queued whenever a connection cannot be made.
+const FAILED_WITH_QUEUED_MAX: u64 = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Event {
@@ -27,6 +30,7 @@ struct Setup {
     discovery: &'static str,
     /// `default`, or `off`: the client's own retries.
     retries: &'static str,
+    failed_max: u64,
 }
 
 impl Setup {
@@ -47,23 +51,27 @@ fn setups() -> Vec<Setup> {
     const DEFAULT: &[&str] = &["default"];
     let redis_py = "failover_redis_py.py";
     let clients = [
-        ("redis-py 8", python("current", redis_py), BOTH, SWITCH),
-        ("redis-py 5.3", python("redis-5", redis_py), BOTH, SWITCH),
-        ("valkey-glide", python("current", "failover_glide.py"), CLUSTER, DEFAULT),
+        ("redis-py 8", Some(python("current", redis_py)), BOTH, SWITCH),
+        ("redis-py 5.3", Some(python("redis-5", redis_py)), BOTH, SWITCH),
+        ("valkey-glide", Some(python("current", "failover_glide.py")), CLUSTER, DEFAULT),
         ("ioredis", node("failover_ioredis.mjs"), BOTH, SWITCH),
-        ("node-redis", node("failover_node_redis.mjs"), CLUSTER, DEFAULT),
-        ("redis-rs", redis_rs(env!("CARGO_BIN_EXE_failover_redis_rs")), CLUSTER, SWITCH),
+        ("node-redis", node("failover_node_redis.mjs"), BOTH, DEFAULT),
+        // Without retries it does not follow redirections either.
+        ("redis-rs", Some(program(env!("CARGO_BIN_EXE_failover_redis_rs"))), CLUSTER, DEFAULT),
     ];
     let mut setups = Vec::new();
     for (client, runner, discoveries, switches) in clients {
+        let Some(runner) = runner else { continue };
         for &discovery in discoveries {
             for &retries in switches {
-                setups.push(Setup { client, runner: runner.clone(), discovery, retries });
+                let failed_max = match (client, discovery, retries) {
+                    ("node-redis", "cluster", _) | ("ioredis", "sentinel", "off") => FAILED_WITH_QUEUED_MAX,
+                    _ => FAILED_MAX,
+                };
+                setups.push(Setup { client, runner: runner.clone(), discovery, retries, failed_max });
             }
         }
     }
-    let only = std::env::var("ONLY").unwrap_or_default();
-    setups.retain(|setup| setup.name().contains(&only));
     setups
 }
 
@@ -135,7 +143,7 @@ fn through(event: Event) {
                     complaints.push(format!("{}, round {round}: {what}", setup.name()));
                 }
             };
-            check(failed <= FAILED_MAX, &format!("{failed} commands failed"));
+            check(failed <= setup.failed_max, &format!("{failed} commands failed"));
             check(lost == 0, &format!("{lost} acknowledged commands are lost"));
             check(doubled == 0 || setup.retries == "default", &format!("{doubled} commands were carried out twice"));
         }

@@ -1,5 +1,6 @@
 //! Unmodified clients and real clusters, one cluster at a time: what is timed would be disturbed by others.
 
+mod everyday;
 mod failover;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
