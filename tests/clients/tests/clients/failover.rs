@@ -13,9 +13,12 @@ use crate::{alone, ports};
 const GOES_ON_MAX: Duration = Duration::from_secs(30);
 /// How many commands a client may have fail in one failover: the one that was under way.
 const FAILED_MAX: u64 = 1;
-/// node-redis's cluster client has another fail, which it queued for the dead node before it looked for the new leader; ioredis
-/// without retries fails what is queued whenever a connection cannot be made.
-const FAILED_WITH_QUEUED_MAX: u64 = 2;
+/// For some, the next one as well: node-redis's cluster client queues it for the dead node before it looks for the new leader.
+/// ioredis without retries fails what is queued whenever a connection cannot be made. redis-py's cluster client asks a follower
+/// for the slots at once, which once in many failovers is before the follower has seen the leader's end.
+const FAILED_WITH_NEXT_MAX: u64 = 2;
+/// How many clients go through the same failover: together they must leave the machine some time.
+const AT_ONCE: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Event {
@@ -65,7 +68,9 @@ fn setups() -> Vec<Setup> {
         for &discovery in discoveries {
             for &retries in switches {
                 let failed_max = match (client, discovery, retries) {
-                    ("node-redis", "cluster", _) | ("ioredis", "sentinel", "off") => FAILED_WITH_QUEUED_MAX,
+                    ("node-redis" | "redis-py 8" | "redis-py 5.3", "cluster", _) | ("ioredis", "sentinel", "off") => {
+                        FAILED_WITH_NEXT_MAX
+                    }
                     _ => FAILED_MAX,
                 };
                 setups.push(Setup { client, runner: runner.clone(), discovery, retries, failed_max });
@@ -92,7 +97,7 @@ fn cause(event: Event, cluster: &mut Cluster, leader: usize) {
     }
 }
 
-/// All clients at once through one failover, each by the judge's word.
+/// These clients at once through one failover, each by the judge's word.
 fn one_failover(event: Event, cluster: &mut Cluster, setups: &[Setup]) -> Vec<Verdict> {
     let mut leader = cluster.connect_to_leader();
     for setup in setups {
@@ -117,41 +122,53 @@ fn one_failover(event: Event, cluster: &mut Cluster, setups: &[Setup]) -> Vec<Ve
     judged.collect()
 }
 
+fn row(setup: &Setup, verdict: &Verdict) -> [String; 9] {
+    let errors: Vec<String> = verdict.errors.iter().map(|(text, times)| format!("{times}x {text:.60}")).collect();
+    [
+        setup.client.to_owned(),
+        setup.discovery.to_owned(),
+        setup.retries.to_owned(),
+        verdict.acknowledged.to_string(),
+        verdict.failed.to_string(),
+        format!("{:.0}", verdict.gap_ms),
+        verdict.lost.to_string(),
+        verdict.doubled.to_string(),
+        errors.join("; "),
+    ]
+}
+
+/// What is wrong with a verdict, if anything is.
+fn complaints(setup: &Setup, verdict: &Verdict) -> Vec<String> {
+    let Verdict { failed, lost, doubled, .. } = verdict;
+    let checks = [
+        (*failed <= setup.failed_max, format!("{failed} commands failed")),
+        (*lost == 0, format!("{lost} acknowledged commands are lost")),
+        // With its retries it sends again what may have been carried out: that is the client's doing.
+        (*doubled == 0 || setup.retries == "default", format!("{doubled} commands were carried out twice")),
+    ];
+    let bad = checks.into_iter().filter(|(good, _)| !good);
+    bad.map(|(_, what)| format!("{}: {what}; {:?}", setup.name(), verdict.errors)).collect()
+}
+
 fn through(event: Event) {
     let _turn = alone();
-    let rounds = if is_long() { 20 } else { 4 };
+    let rounds = if is_long() { 10 } else { 1 };
     let setups = setups();
     let mut cluster = Cluster::start(3);
-    let (mut rows, mut complaints) = (Vec::new(), Vec::new());
-    for round in 1..=rounds {
-        for (setup, verdict) in setups.iter().zip(one_failover(event, &mut cluster, &setups)) {
-            let Verdict { acknowledged, failed, lost, doubled, gap_ms, .. } = verdict;
-            let errors: Vec<String> = verdict.errors.iter().map(|(text, times)| format!("{times}x {text}")).collect();
-            rows.push([
-                setup.client.to_owned(),
-                setup.discovery.to_owned(),
-                setup.retries.to_owned(),
-                acknowledged.to_string(),
-                failed.to_string(),
-                format!("{gap_ms:.0}"),
-                lost.to_string(),
-                doubled.to_string(),
-                errors.join("; "),
-            ]);
-            let mut check = |good: bool, what: &str| {
-                if !good {
-                    complaints.push(format!("{}, round {round}: {what}", setup.name()));
-                }
-            };
-            check(failed <= setup.failed_max, &format!("{failed} commands failed"));
-            check(lost == 0, &format!("{lost} acknowledged commands are lost"));
-            check(doubled == 0 || setup.retries == "default", &format!("{doubled} commands were carried out twice"));
+    let (mut rows, mut all_complaints) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        for group in setups.chunks(AT_ONCE) {
+            for (setup, verdict) in group.iter().zip(one_failover(event, &mut cluster, group)) {
+                rows.push(row(setup, &verdict));
+                all_complaints.extend(complaints(setup, &verdict));
+            }
         }
         verify(&cluster);
     }
+    rows.sort();
     let heading = ["client", "discovery", "retries", "done", "failed", "gap ms", "lost", "doubled", "with"];
     println!("{event:?} of the leader, {rounds} rounds:\n{}", table(heading, &rows));
-    assert!(complaints.is_empty(), "{complaints:#?}");
+    assert!(all_complaints.is_empty(), "{all_complaints:#?}");
 }
 
 #[test]
@@ -162,4 +179,36 @@ fn kill_of_the_leader() {
 #[test]
 fn planned_hand_over() {
     through(Event::HandOver);
+}
+
+/// One client at a time, as it comes: how long nothing is written. Figures, and no bound.
+#[test]
+fn how_long_nothing_is_written() {
+    let _turn = alone();
+    let rounds = if is_long() { 20 } else { 1 };
+    let setups = setups().into_iter().filter(|setup| setup.retries == "default");
+    let setups: Vec<Setup> = setups.filter(|setup| ["redis-py 8", "ioredis"].contains(&setup.client)).collect();
+    let mut cluster = Cluster::start(3);
+    let mut rows = Vec::new();
+    for event in [Event::Kill, Event::HandOver] {
+        for setup in &setups {
+            let mut gaps_ms: Vec<f64> = Vec::new();
+            for _ in 0..rounds {
+                let verdicts = one_failover(event, &mut cluster, std::slice::from_ref(setup));
+                gaps_ms.extend(verdicts.iter().map(|verdict| verdict.gap_ms));
+            }
+            gaps_ms.sort_by(f64::total_cmp);
+            let (median_ms, max_ms) = (gaps_ms[gaps_ms.len() / 2], gaps_ms[gaps_ms.len() - 1]);
+            rows.push([
+                format!("{event:?}"),
+                setup.client.to_owned(),
+                setup.discovery.to_owned(),
+                rounds.to_string(),
+                format!("{median_ms:.0}"),
+                format!("{max_ms:.0}"),
+            ]);
+        }
+    }
+    let heading = ["event", "client", "discovery", "rounds", "median ms", "max ms"];
+    println!("how long nothing is written:\n{}", table(heading, &rows));
 }
