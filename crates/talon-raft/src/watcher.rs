@@ -120,7 +120,7 @@ fn judge(inner: &Inner, seen: &Metrics) -> Leadership {
         let heard = &inner.watch_over.heard;
         let lately = heard.age_ms(inner.time.monotonic_ms()) <= inner.settings.election_timeout_ms_max;
         return match seen.current_leader {
-            // A leader whose process has ended is not named until its lease is over: clients would knock at its door all the while.
+            // One whose process has ended would else be named until its lease is over, and clients would knock at its door all the while.
             Some(leader_id) if leader_id != id && lately && !heard.has_left(leader_id) => {
                 Leadership::Following { leader_id }
             }
