@@ -27,5 +27,16 @@ pub use scanprefix::SCANPREFIX;
 use crate::command::Command;
 
 /// The rows of this family.
-pub static ROWS: &[&Command] =
-    &[&DELPREFIX, &COUNTPREFIX, &KEYSPREFIX, &SCANPREFIX, &DISKUSAGE, &POSITION, &ONCE, &PURGE, &MARK, &RANGE, &KEYSPACE];
+pub static ROWS: &[&Command] = &[
+    &DELPREFIX,
+    &COUNTPREFIX,
+    &KEYSPREFIX,
+    &SCANPREFIX,
+    &DISKUSAGE,
+    &POSITION,
+    &ONCE,
+    &PURGE,
+    &MARK,
+    &RANGE,
+    &KEYSPACE,
+];

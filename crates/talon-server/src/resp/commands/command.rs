@@ -161,7 +161,7 @@ fn keys_of(line: &[Bytes]) -> Result<(&'static Facts, Vec<Bytes>), Refusal> {
         }
         _ => entry.facts(),
     };
-    if let (Row::Data(command), [_, _, inner @ ..]) = (entry.row, words)
+    if let (table::Row::Data(command), [_, _, inner @ ..]) = (entry.row, words)
         && command.id == talon_core::commands::talon::ONCE.id
     {
         // Its keys are those of the command inside.
