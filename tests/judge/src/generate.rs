@@ -273,8 +273,10 @@ impl Sequence {
         // SCAN keeps its cursor and its count: what one page holds is each server's own matter.
         let ways = if words[0].eq_ignore_ascii_case(b"SCAN") { 1 } else { 5 };
         match self.random.below(ways) + 5 - ways {
+            // Only the last one where a value that moves up could become a time to live.
             0 if words.len() > 1 => {
-                words.remove(place.max(1));
+                let place = if is_time(&words[0]) { words.len() - 1 } else { place.max(1) };
+                words.remove(place);
             }
             1 => words.insert(place.max(1).min(words.len()), junk(&mut self.random)),
             2 if place > 0 => words[place] = junk(&mut self.random),
