@@ -96,7 +96,7 @@ pub const DEVIATIONS: &[Deviation] = &[
     },
     Deviation {
         subject: "`MEMORY USAGE`",
-        redis: "what its allocator has handed out",
+        redis: "what its allocator has handed out, also for a key that has ended and is not removed yet",
         talon: "bytes of the key and the value, and 8 of a header; with a TTL 8 more and the key again, for the expiry index",
         reason: "the same on every node, and no structure takes more",
         example: Some(Example { commands: &["SET a 1", "MEMORY USAGE a"], redis: "(integer) ", talon: "(integer) 10" }),

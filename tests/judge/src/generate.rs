@@ -203,8 +203,8 @@ pub fn sequence(seed: u64, commands: usize) -> Vec<Step> {
     }
     let mut steps = sequence.steps;
     for place in 0..steps.len() {
-        // DBSIZE goes alone, for the judge is prepared for it; and nothing comes before a wait but its own command.
-        let alone = |step: &Step| step.wait_ms > 0 || step.words[0].eq_ignore_ascii_case(b"DBSIZE");
+        // What sees ended keys goes alone, for the judge is prepared for it; and nothing comes before a wait but its own command.
+        let alone = |step: &Step| step.wait_ms > 0 || step.sees_ended_keys();
         let next_alone = steps.get(place + 1).is_none_or(alone);
         if next_alone || alone(&steps[place]) {
             steps[place].joined = false;
