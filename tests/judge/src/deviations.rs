@@ -177,6 +177,13 @@ pub const DEVIATIONS: &[Deviation] = &[
         example: None,
     },
     Deviation {
+        subject: "`HELLO` within `MULTI`",
+        redis: "changes the protocol in the middle of the reply to `EXEC`",
+        talon: "changes it behind that reply",
+        reason: "a reply is in one protocol",
+        example: None,
+    },
+    Deviation {
         subject: "`WATCH`",
         redis: "makes `EXEC` depend on the watched keys",
         talon: "is refused",
