@@ -68,9 +68,16 @@ pub fn unknown_command(name: &[u8], args: &[Bytes]) -> Refusal {
     Refusal::from_string(String::from_utf8_lossy(&line).replace(['\r', '\n'], " "))
 }
 
+/// A word of the request as Redis quotes it in errors: up to a zero byte, with line ends made harmless. What is not UTF-8 is
+/// replaced.
+pub fn printed(word: &[u8]) -> String {
+    let word = word.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(word).replace(['\r', '\n'], " ")
+}
+
 /// Redis's words for a subcommand that its container does not have.
 pub fn unknown_subcommand(container: &str, name: &[u8]) -> Refusal {
-    let name = String::from_utf8_lossy(&name[..name.len().min(128)]).replace(['\r', '\n'], " ");
+    let name = printed(&name[..name.len().min(128)]);
     let container = container.to_ascii_uppercase();
     Refusal::from_string(format!("ERR unknown subcommand '{name}'. Try {container} HELP."))
 }

@@ -96,7 +96,7 @@ pub const DEVIATIONS: &[Deviation] = &[
     },
     Deviation {
         subject: "`MEMORY USAGE`",
-        redis: "what its allocator has handed out",
+        redis: "what its allocator has handed out, also for a key that has ended and is not removed yet",
         talon: "bytes of the key and the value, and 8 of a header; with a TTL 8 more and the key again, for the expiry index",
         reason: "the same on every node, and no structure takes more",
         example: Some(Example { commands: &["SET a 1", "MEMORY USAGE a"], redis: "(integer) ", talon: "(integer) 10" }),
@@ -188,6 +188,38 @@ pub const DEVIATIONS: &[Deviation] = &[
         }),
     },
     Deviation {
+        subject: "`HELLO` within `MULTI`",
+        redis: "changes the protocol in the middle of the reply to `EXEC`",
+        talon: "changes it behind that reply",
+        reason: "a reply is in one protocol",
+        example: None,
+    },
+    Deviation {
+        subject: "`FAILOVER`",
+        redis: "answers at once and goes on in the background; not in cluster mode; `FORCE` promotes a replica that lags",
+        talon: "answers when another node leads, or why none does; `FORCE` changes nothing",
+        reason: "who asks wants to know; no node leads that does not hold every acknowledged write",
+        example: None,
+    },
+    Deviation {
+        subject: "`CLUSTER COUNTKEYSINSLOT`, `CLUSTER GETKEYSINSLOT`",
+        redis: "take no longer with many keys",
+        talon: "look at all keys",
+        reason: "keys are kept in order, not by slot; slots never move",
+        example: None,
+    },
+    Deviation {
+        subject: "`WAITAOF`",
+        redis: "unknown before 7.2",
+        talon: "is there: this node's own disk, and those of so many followers",
+        reason: "a majority of disks has every acknowledged write; this asks for more",
+        example: Some(Example {
+            commands: &["WAITAOF 0 0 0"],
+            redis: "(error) ERR unknown command 'WAITAOF'",
+            talon: "1) (integer)",
+        }),
+    },
+    Deviation {
         subject: "`CLIENT SETINFO`",
         redis: "unknown before 7.2",
         talon: "is accepted",
@@ -210,10 +242,10 @@ pub const DEVIATIONS: &[Deviation] = &[
         }),
     },
     Deviation {
-        subject: "`DELPREFIX`, `COUNTPREFIX`, `KEYSPREFIX`, `SCANPREFIX`, `DISKUSAGE`, `POSITION`",
+        subject: "`DELPREFIX`, `COUNTPREFIX`, `KEYSPREFIX`, `SCANPREFIX`, `DISKUSAGE`, `POSITION`, `ONCE`, `SNAPSHOT`, `WAITINDEX`, `CLIENT CONSISTENCY`, `CLIENT LASTINDEX`",
         redis: "are unknown",
         talon: "Talon's own commands",
-        reason: "what an ordered store can do",
+        reason: "what an ordered, replicated store can do",
         example: Some(Example {
             commands: &["COUNTPREFIX a"],
             redis: "(error) ERR unknown command 'COUNTPREFIX'",

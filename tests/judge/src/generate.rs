@@ -203,8 +203,8 @@ pub fn sequence(seed: u64, commands: usize) -> Vec<Step> {
     }
     let mut steps = sequence.steps;
     for place in 0..steps.len() {
-        // DBSIZE goes alone, for the judge is prepared for it; and nothing comes before a wait but its own command.
-        let alone = |step: &Step| step.wait_ms > 0 || step.words[0].eq_ignore_ascii_case(b"DBSIZE");
+        // What sees ended keys goes alone, for the judge is prepared for it; and nothing comes before a wait but its own command.
+        let alone = |step: &Step| step.wait_ms > 0 || step.sees_ended_keys();
         let next_alone = steps.get(place + 1).is_none_or(alone);
         if next_alone || alone(&steps[place]) {
             steps[place].joined = false;
@@ -273,8 +273,10 @@ impl Sequence {
         // SCAN keeps its cursor and its count: what one page holds is each server's own matter.
         let ways = if words[0].eq_ignore_ascii_case(b"SCAN") { 1 } else { 5 };
         match self.random.below(ways) + 5 - ways {
+            // Only the last one where a value that moves up could become a time to live.
             0 if words.len() > 1 => {
-                words.remove(place.max(1));
+                let place = if is_time(&words[0]) { words.len() - 1 } else { place.max(1) };
+                words.remove(place);
             }
             1 => words.insert(place.max(1).min(words.len()), junk(&mut self.random)),
             2 if place > 0 => words[place] = junk(&mut self.random),

@@ -12,6 +12,7 @@
 
 pub mod agree;
 pub mod arguments;
+pub mod commands;
 pub mod deviations;
 pub mod generate;
 pub mod pair;

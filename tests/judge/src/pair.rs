@@ -44,6 +44,11 @@ impl Step {
         out.extend_from_slice(b"\r\n");
     }
 
+    /// Whether redis-server answers it with keys that have ended, until somebody touches them.
+    pub fn sees_ended_keys(&self) -> bool {
+        self.is(b"DBSIZE") || self.is(b"MEMORY")
+    }
+
     fn is(&self, name: &[u8]) -> bool {
         self.words.first().is_some_and(|word| word.eq_ignore_ascii_case(name))
     }
@@ -104,7 +109,7 @@ impl Pair {
             let length = rest.iter().position(|step| !step.joined).map_or(rest.len(), |place| place + 1);
             let (together, after) = rest.split_at(length);
             rest = after;
-            if together.iter().any(|step| step.is(b"DBSIZE")) {
+            if together.iter().any(Step::sees_ended_keys) {
                 janitor.call(&[&[&b"EXISTS"[..]], KEYS].concat())?;
             }
             let mut out = BytesMut::new();

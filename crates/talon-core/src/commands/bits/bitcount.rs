@@ -31,15 +31,16 @@ fn execute(transaction: &mut Transaction<'_>, args: &[Bytes]) -> Result<Reply, E
     let Some(record) = transaction.get(&args[0])? else { return Ok(Reply::Integer(0)) };
     let value = record.value;
     let (start, end, unit) = match &args[1..] {
-        [] => (0, -1, Unit::Byte),
-        [start, end] => (integer(start)?, integer(end)?, Unit::Byte),
-        [start, end, unit] => (integer(start)?, integer(end)?, Unit::parse(unit)?),
+        [] => (0, -1, None),
+        [start, end] => (integer(start)?, integer(end)?, None),
+        [start, end, unit] => (integer(start)?, integer(end)?, Some(unit)),
         _ => return Err(SYNTAX.into()),
     };
-    // Two places before the beginning would both be moved to it.
+    // Two places before the beginning would both be moved to it. As in Redis, this comes before the unit is read.
     if start < 0 && end < 0 && start > end {
         return Ok(Reply::Integer(0));
     }
+    let unit = unit.map_or(Ok(Unit::Byte), |unit| Unit::parse(unit))?;
     let ones = bits_of(&value, start, end, unit).map_or(0, |bits| count_ones(&value, bits));
     Ok(Reply::Integer(ones as i64))
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::command::printed;
 use crate::commands::deadline::{Base, Unit, invalid_expire_time};
 use crate::error::{Error, Refusal};
 use crate::numbers::integer;
@@ -60,10 +61,7 @@ impl Conditions {
             } else if option.eq_ignore_ascii_case(b"LT") {
                 conditions.only_earlier = true;
             } else {
-                // Redis quotes up to the first zero byte, with line ends made harmless.
-                let quoted = option.split(|byte| *byte == 0).next().unwrap_or_default();
-                let option = String::from_utf8_lossy(quoted).replace(['\r', '\n'], " ");
-                return Err(Refusal::from_string(format!("ERR Unsupported option {option}")));
+                return Err(Refusal::from_string(format!("ERR Unsupported option {}", printed(option))));
             }
         }
         if conditions.only_without && (conditions.only_with || conditions.only_later || conditions.only_earlier) {

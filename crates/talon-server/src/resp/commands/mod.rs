@@ -17,6 +17,7 @@ mod transactions;
 
 use bytes::Bytes;
 use talon_core::Reply;
+use talon_core::command::printed;
 use talon_core::glob::Glob;
 
 use super::table::ServerCommand;
@@ -56,7 +57,7 @@ fn text(text: impl Into<String>) -> Reply {
     Reply::Bulk(Bytes::from(text.into()))
 }
 
-/// An argument as text, with what is not UTF-8 replaced.
+/// An argument as text, as Redis quotes it.
 fn lossy(arg: &Bytes) -> String {
-    String::from_utf8_lossy(arg).into_owned()
+    printed(arg)
 }
