@@ -13,9 +13,11 @@ case "${1:-}" in
 esac
 
 needs_build_tools
-# redis-server is the judge of the differential tests, and etcd a peer that the benchmark is tried beside; Python runs
-# redis-py against the cluster; the tests of a network that is taken apart make it with ip and tc.
+# redis-server is the judge of the differential tests, and etcd a peer that the benchmark is tried beside; Python and Node.js run
+# clients against the cluster; the tests of a network that is taken apart make it with ip and tc.
 needs redis-server redis-tools etcd-server python3 python3-venv iproute2
+# Node.js from elsewhere brings npm with it, and is not to be replaced.
+command -v npm >/dev/null || needs nodejs npm
 
 cd "$top"
 say "Building everything. The first time this compiles RocksDB: about 25 minutes on two cores, less on more."

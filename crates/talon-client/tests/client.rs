@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grpc_support::{Served, Weather, member};
-use talon_client::{Client, Error, KeyType, Options, ReadPreference, Reply, TimeLeft, Write};
+use talon_client::{Client, Consistency, Error, KeyType, Options, ReadPreference, Reply, TimeLeft, Write};
 use talon_core::Denied;
 use talon_server::grpc::Settings;
 use talon_server::secret::Secret;
@@ -325,6 +325,26 @@ async fn reads_go_where_they_are_wanted() {
     follower.double.weather(Weather::Denied(Denied::Stale { behind_ms: 20_000, bound_ms: 10_000 }));
     assert_eq!(from_follower.get("k").await.unwrap(), Some("new".into()));
     assert!(follower.double.reads_asked.load(Ordering::SeqCst) > 0);
+}
+
+#[tokio::test]
+async fn reads_are_as_fresh_as_they_are_wanted() {
+    use talon_core::Consistency as Asked;
+    let node = served().await;
+    let client = client(&[&node]).await;
+    let any = client.with_read_preference(ReadPreference::Any);
+    let asked = [
+        (client.clone(), Asked::Lease),
+        (any.clone(), Asked::Snapshot),
+        (client.with_consistency(Consistency::Linearizable), Asked::Linearizable),
+        (any.with_consistency(Consistency::Lease), Asked::Lease),
+        (any.with_consistency(Consistency::Bounded { ms: 250 }), Asked::Bounded { ms: 250 }),
+        (client.with_consistency(Consistency::Snapshot), Asked::Snapshot),
+    ];
+    for (client, asked) in asked {
+        assert_eq!(client.get("k").await.unwrap(), None);
+        assert_eq!(std::mem::take(&mut *node.double.consistencies.lock().unwrap()), [asked]);
+    }
 }
 
 #[tokio::test]

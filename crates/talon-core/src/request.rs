@@ -4,6 +4,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::command::Command;
+use crate::commands;
 use crate::commands::strings::GET;
 use crate::database::Call;
 use crate::error::{Error, Fault, Refusal};
@@ -36,6 +37,13 @@ impl Request {
     pub fn parse(name: &[u8], args: Vec<Bytes>) -> Result<Request, Refusal> {
         let command = crate::commands::resolve(name, &args)?;
         Ok(Request::new(command, args))
+    }
+
+    /// Its keys, in the order in which they stand.
+    pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        let (command, skipped) = commands::talon::inside(self.command, &self.args);
+        let args = &self.args[skipped..];
+        command.facts.keys.places(args.len()).filter_map(|place| args.get(place))
     }
 
     /// The size of its arguments in bytes, with a few bytes for each one's framing.

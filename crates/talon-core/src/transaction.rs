@@ -7,7 +7,8 @@
 //! So whoever writes over a record must know that record's expiry. A blind write is allowed only while the index
 //! is known to be empty ([`Source::may_have_expiries`]).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use bytes::Bytes;
 
@@ -28,6 +29,9 @@ pub const SINGLE_DELETES_MAX: usize = 128;
 pub type Rows<'a> = Box<dyn Iterator<Item = Result<(Bytes, Record), Fault>> + 'a>;
 /// Rows of the expiry index, in order: expiry in Unix ms and key.
 pub type ExpiryRows<'a> = Box<dyn Iterator<Item = Result<(u64, Bytes), Fault>> + 'a>;
+
+/// Notes, in key order.
+pub type NoteRows<'a> = Box<dyn Iterator<Item = Result<(Bytes, Bytes), Fault>> + 'a>;
 
 /// The committed data below a transaction: one consistent view.
 pub trait Source {
@@ -53,6 +57,12 @@ pub trait Source {
 
     /// The index of the last entry that this state holds.
     fn position(&self) -> u64;
+
+    /// What is noted under this key, beside the data.
+    fn note(&self, key: &[u8]) -> Result<Option<Bytes>, Fault>;
+
+    /// The notes from `from` on (inclusive) that are below `until` (exclusive), ascending.
+    fn notes(&self, from: &[u8], until: &[u8]) -> NoteRows<'_>;
 }
 
 /// One thing to commit, after those before it. Keys are without any storage prefix; expiry rows are made by the storage side from both parts.
@@ -75,6 +85,10 @@ pub enum Change {
     },
     /// Remove all rows of the expiry index.
     ClearExpiries,
+    /// Note this under this key, beside the data.
+    PutNote(Bytes, Bytes),
+    /// Remove this note.
+    DeleteNote(Bytes),
 }
 
 /// What lies below one key, as far as it is known.
@@ -107,6 +121,8 @@ pub struct Transaction<'a> {
     /// The expiry of the stored record that was read last: what is read is often written next.
     last_read: Option<(Bytes, Option<u64>)>,
     may_have_expiries: bool,
+    /// What was noted beside the data, and what was removed there.
+    notes: BTreeMap<Bytes, Option<Bytes>>,
     /// What was touched, if somebody wants to know.
     touches: Option<Touches>,
     position: u64,
@@ -128,6 +144,7 @@ impl<'a> Transaction<'a> {
             expiries_cleared: false,
             last_read: None,
             may_have_expiries: source.may_have_expiries(),
+            notes: BTreeMap::new(),
             touches: None,
             position: source.position(),
             clock_ms,
@@ -488,6 +505,36 @@ impl<'a> Transaction<'a> {
         Ok(keys)
     }
 
+    /// What is noted under this key, beside the data.
+    pub fn note(&self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        match self.notes.get(key) {
+            Some(note) => Ok(note.clone()),
+            None => self.source.note(key),
+        }
+    }
+
+    /// Notes this under this key; `None` = removes what is there.
+    pub fn put_note(&mut self, key: Bytes, note: Option<Bytes>) {
+        self.notes.insert(key, note);
+    }
+
+    /// The first note from `from` on (inclusive) that is below `until` (exclusive).
+    pub fn first_note(&self, from: &[u8], until: &[u8]) -> Result<Option<(Bytes, Bytes)>, Fault> {
+        let range = (Bound::Included(from), Bound::Excluded(until));
+        let mut above = self.notes.range::<[u8], _>(range);
+        let above = above.find_map(|(key, note)| note.clone().map(|note| (key.clone(), note)));
+        for row in self.source.notes(from, until) {
+            let (key, note) = row?;
+            if above.as_ref().is_some_and(|(above, _)| *above <= key) {
+                break;
+            }
+            if !self.notes.contains_key(&key) {
+                return Ok(Some((key, note)));
+            }
+        }
+        Ok(above)
+    }
+
     /// About how many bytes the keys with this prefix take on disk.
     pub fn disk_bytes(&self, prefix: &[u8]) -> Result<u64, Fault> {
         self.source.disk_bytes(prefix)
@@ -519,6 +566,12 @@ impl<'a> Transaction<'a> {
                 None if nothing_below => {}
                 None => visit(Change::Delete(key)),
             }
+        }
+        for (key, note) in self.notes {
+            visit(match note {
+                Some(note) => Change::PutNote(key, note),
+                None => Change::DeleteNote(key),
+            });
         }
     }
 }

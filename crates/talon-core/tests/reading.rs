@@ -6,7 +6,7 @@ use bytes::Bytes;
 use talon_core::error::Fault;
 use talon_core::limits::{KEY_BYTES_MAX, SCAN_BYTES_MAX, SCAN_KEYS_MAX, VALUE_BYTES_MAX};
 use talon_core::script::{MemorySource, render, split_words};
-use talon_core::transaction::{ExpiryRows, Rows, Source, Transaction};
+use talon_core::transaction::{ExpiryRows, NoteRows, Rows, Source, Transaction};
 use talon_core::{Record, Reply, Request, commands};
 
 const NOW_MS: u64 = 1_000_000;
@@ -100,6 +100,14 @@ impl Source for Counting {
 
     fn position(&self) -> u64 {
         self.below.position()
+    }
+
+    fn note(&self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        self.below.note(key)
+    }
+
+    fn notes(&self, from: &[u8], until: &[u8]) -> NoteRows<'_> {
+        self.below.notes(from, until)
     }
 }
 

@@ -154,6 +154,12 @@ impl Database for Node {
     async fn point_in_time(&self, consistency: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
         let (inner, now) = (&self.inner, self.inner.time.read());
         let deadline_ms = now.monotonic_ms + inner.settings.hold_ms_max;
+        let leads = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
+        let consistency = match (consistency, inner.settings.writes_on_follower) {
+            // As fresh, and nobody has to go elsewhere.
+            (Consistency::Lease, WritesOnFollower::Forward) if !leads => Consistency::Linearizable,
+            _ => consistency,
+        };
         let wanted = Wanted::new(consistency, now.monotonic_ms, deadline_ms);
         Ok(reads::point_in_time(inner, wanted, now).await?)
     }

@@ -53,14 +53,22 @@ impl Forwarder {
 pub(crate) async fn execute(inner: &Arc<Inner>, calls: Vec<Call>, consistency: Consistency) -> Vec<Outcome> {
     let deadline_ms = inner.hold_deadline_ms();
     let mut done: Vec<Outcome> = Vec::with_capacity(calls.len());
+    let mut sent = false;
     loop {
         let rest = &calls[done.len()..];
         if rest.is_empty() {
             return done;
         }
         let leads = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
-        let here =
-            if leads { rest.len() } else { rest.iter().take_while(|call| is_for_here(call, consistency)).count() };
+        let here = if leads {
+            rest.len()
+        } else if sent {
+            // What is behind a call that went to the leader has to see it.
+            0
+        } else {
+            rest.iter().take_while(|call| is_for_here(call, consistency)).count()
+        };
+        sent |= here == 0;
         let outcomes = if here > 0 {
             database::carry_out(inner, rest[..here].to_vec(), consistency, deadline_ms, false).await
         } else {

@@ -10,7 +10,7 @@ pub enum Leadership {
         /// The term.
         term: u64,
     },
-    /// Another node leads, and was heard lately.
+    /// Another node leads, was heard lately, and has not hung up since.
     Following {
         /// Its number.
         leader_id: u64,
@@ -27,20 +27,37 @@ pub struct Heard {
     at_ms: AtomicU64,
     /// What a leader had committed when it was first heard since this node's start; `u64::MAX` = not heard yet.
     first_committed: AtomicU64,
+    /// Whose connection has ended since a leader was last heard; `u64::MAX` = nobody's.
+    left: AtomicU64,
 }
 
 impl Heard {
     /// Nobody was heard yet; the age counts from `now_ms`.
     pub fn new(now_ms: u64) -> Heard {
-        Heard { at_ms: AtomicU64::new(now_ms), first_committed: AtomicU64::new(u64::MAX) }
+        Heard {
+            at_ms: AtomicU64::new(now_ms),
+            first_committed: AtomicU64::new(u64::MAX),
+            left: AtomicU64::new(u64::MAX),
+        }
     }
 
     /// A leader was heard.
     pub fn hear(&self, now_ms: u64, committed_index: Option<u64>) {
         self.at_ms.fetch_max(now_ms, Ordering::AcqRel);
+        self.left.store(u64::MAX, Ordering::Release);
         if let Some(index) = committed_index {
             let _ = self.first_committed.compare_exchange(u64::MAX, index, Ordering::AcqRel, Ordering::Acquire);
         }
+    }
+
+    /// A connection of this node's has ended: its process may be gone. What it says next takes that back.
+    pub fn leave(&self, node_id: u64) {
+        self.left.store(node_id, Ordering::Release);
+    }
+
+    /// Whether a connection of this node's has ended, and no leader was heard since.
+    pub fn has_left(&self, node_id: u64) -> bool {
+        self.left.load(Ordering::Acquire) == node_id
     }
 
     /// How long ago a leader was heard, ms.
@@ -52,5 +69,20 @@ impl Heard {
     pub fn first_committed(&self) -> Option<u64> {
         let index = self.first_committed.load(Ordering::Acquire);
         (index != u64::MAX).then_some(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_hangs_up_is_gone_until_a_leader_is_heard() {
+        let heard = Heard::new(0);
+        assert!(!heard.has_left(1));
+        heard.leave(1);
+        assert!(heard.has_left(1) && !heard.has_left(2));
+        heard.hear(5, None);
+        assert!(!heard.has_left(1));
     }
 }

@@ -12,7 +12,7 @@ use openraft::{Config, RaftLogReader, SnapshotPolicy};
 use talon_core::planted::{Bug, is_planted};
 use talon_core::{Denied, Status};
 use talon_proto::v1;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::disk::DiskRoom;
@@ -138,6 +138,8 @@ pub(crate) struct WatchOver {
     /// The node itself, once it is put together.
     node: OnceLock<Weak<Inner>>,
     pub heard: Heard,
+    /// Somebody has hung up: whether it was the leader is to be looked at.
+    pub hung_up: Notify,
     disk: Arc<DiskRoom>,
     /// It may have been a voter that lost its disk: no votes until it holds what the cluster had committed.
     pub joining: AtomicBool,
@@ -213,6 +215,11 @@ impl Gate for WatchOver {
 
     fn heard(&self, received: Received) {
         self.heard.hear(self.time.monotonic_ms(), received.committed_index);
+    }
+
+    fn left(&self, node_id: u64) {
+        self.heard.leave(node_id);
+        self.hung_up.notify_one();
     }
 }
 
@@ -300,6 +307,7 @@ impl Node {
             link: OnceLock::from(link.clone()),
             node: OnceLock::new(),
             heard: Heard::new(now_ms),
+            hung_up: Notify::new(),
             joining: AtomicBool::new(identity.as_ref().is_some_and(|identity| identity.joining)),
             quiet_until_ms: if restarted && !is_planted(Bug::VoteWithinOldLease) {
                 now_ms + settings.election_timeout_ms_max

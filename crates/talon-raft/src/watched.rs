@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use talon_core::{Call, Denied, Flag, KeySpec, Reply, Request, Source, Watch};
+use talon_core::{Call, Denied, Reply, Request, Source, Watch};
 
 use crate::node::Inner;
 use crate::pending::Ticket;
@@ -122,13 +122,11 @@ impl Footprint {
         if !request.command.is_write() {
             return;
         }
-        let facts = &request.command.facts;
-        if facts.keys == KeySpec::NONE || facts.flags.contains(&Flag::Movablekeys) {
+        keys.extend(request.keys().cloned());
+        // What writes and names no key may touch any.
+        if request.keys().next().is_none() {
             *self = Footprint::Unknown;
-            return;
         }
-        let places = facts.keys.places(request.args.len());
-        keys.extend(places.filter_map(|place| request.args.get(place).cloned()));
     }
 
     fn may_touch(&self, key: &Bytes) -> bool {

@@ -81,6 +81,7 @@ pub(crate) async fn run(inner: Arc<Inner>, leadership: watch::Sender<Leadership>
                 changed.is_err()
             }
             changed = metrics.changed(), if !settled => changed.is_err(),
+            () = inner.watch_over.hung_up.notified() => false,
             () = tokio::time::sleep(INTERVAL) => false,
         };
         if ended {
@@ -116,9 +117,13 @@ fn judge(inner: &Inner, seen: &Metrics) -> Leadership {
     let id = inner.settings.node_id;
     if seen.state != ServerState::Leader {
         inner.time.follow();
-        let lately = inner.watch_over.heard.age_ms(inner.time.monotonic_ms()) <= inner.settings.election_timeout_ms_max;
+        let heard = &inner.watch_over.heard;
+        let lately = heard.age_ms(inner.time.monotonic_ms()) <= inner.settings.election_timeout_ms_max;
         return match seen.current_leader {
-            Some(leader_id) if leader_id != id && lately => Leadership::Following { leader_id },
+            // One whose process has ended would else be named until its lease is over, and clients would knock at its door all the while.
+            Some(leader_id) if leader_id != id && lately && !heard.has_left(leader_id) => {
+                Leadership::Following { leader_id }
+            }
             Some(leader_id) if leader_id == id => Leadership::Unsettled,
             _ => Leadership::Nobody,
         };

@@ -336,3 +336,24 @@ async fn wait_counts_disks_too() {
     door.database.change_status(|status| status.members[0].matched_index = Some(6));
     script(&mut client, &[("WAITAOF 1 0 10", "[(0), (1)]"), ("WAITAOF 0 0 10", "[(0), (1)]")]).await;
 }
+
+#[tokio::test]
+async fn a_question_for_the_leader_waits_for_an_election() {
+    let door = door().await;
+    let lead =
+        |leader| door.database.change_status(|status| (status.leader_id, status.role) = (leader, Role::Follower));
+    lead(None);
+    let mut client = door.client().await;
+    // What comes behind it waits, too.
+    client.send(b"SENTINEL GET-MASTER-ADDR-BY-NAME talon\r\nPING\r\n").await;
+    assert!(client.is_quiet().await, "there is nobody to name");
+    lead(Some(2));
+    let leader = format!("[\"127.0.0.1\", \"{}\"]", door.address.port() + 1);
+    for expected in [leader.as_str(), "PONG"] {
+        assert_eq!(show(&client.reply().await.expect("an answer")), expected);
+    }
+    // Nobody waits for ever, nor inside a transaction.
+    lead(None);
+    script(&mut client, &[("MULTI", "OK"), ("SENTINEL MASTERS", "QUEUED"), ("EXEC", "[[]]")]).await;
+    assert_eq!(client.say("SENTINEL GET-MASTER-ADDR-BY-NAME talon").await, "nil");
+}

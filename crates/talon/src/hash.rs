@@ -1,6 +1,6 @@
 //! The digest of everything that is replicated: two nodes at one log index have the same one, or one of them is wrong.
 
-use talon_core::{Fault, StateHash};
+use talon_core::{Fault, Source, StateHash};
 use talon_storage::Space;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -43,6 +43,14 @@ pub fn state_hash(view: &ReadView) -> Result<StateHash, Fault> {
         expiry_rows += 1;
     }
     hash.number(expiry_rows);
+    let mut notes = 0;
+    for row in view.notes(b"", &[0xFF]) {
+        let (key, note) = row?;
+        hash.bytes(&key);
+        hash.bytes(&note);
+        notes += 1;
+    }
+    hash.number(notes);
     let digest = format!("{:032x}", hash.0.digest128());
     Ok(StateHash { index: view.index(), clock_ms: view.clock_ms(), rows, digest })
 }

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use talon_core::limits::KEY_BYTES_MAX;
 use talon_core::planted::{Bug, is_planted};
 use talon_core::value::HEADER_BYTES;
-use talon_core::{Call, Change, Fault, Reply, Request, Source, Transaction, Watch, Watches};
+use talon_core::{Call, Change, Fault, Reply, Source, Transaction, Watch, Watches};
 use talon_storage::{Batch, Durability, Engine, Space, StorageError};
 
-use crate::state::{self, AppliedState};
+use crate::state::{self, AppliedState, note_row};
 use crate::view::{NO_EXPIRY, ReadView};
 
 /// The memory of a batch that is kept for the next one.
@@ -289,6 +289,8 @@ impl Machine {
                     batch.delete_range(Space::Expiry, b"", &NO_EXPIRY.to_be_bytes());
                     floor_ms = NO_EXPIRY;
                 }
+                Change::PutNote(key, note) => batch.put(Space::Meta, &note_row(&key), &[&note]),
+                Change::DeleteNote(key) => batch.delete(Space::Meta, &note_row(&key)),
             }
         });
         if let Some(fault) = failed {
@@ -384,12 +386,7 @@ fn touch(view: &ReadView, calls: &[Call]) {
     let reading = requests.filter(|request| {
         !(blind_sets && request.command.id == talon_core::commands::strings::SET.id && request.args.len() == 2)
     });
-    view.storage().touch(Space::Data, &mut reading.filter_map(first_key));
-}
-
-fn first_key(request: &Request) -> Option<&[u8]> {
-    let place = request.command.facts.keys.places(request.args.len()).next()?;
-    request.args.get(place).map(|key| &**key)
+    view.storage().touch(Space::Data, &mut reading.filter_map(|request| request.keys().next().map(|key| &**key)));
 }
 
 /// A key above all that are stored: a short one wherever possible, for the storage keeps the ends of deleted ranges.

@@ -10,6 +10,13 @@ pub const FORMAT_VERSION: u32 = 1;
 
 const FORMAT_ROW: &[u8] = b"format";
 const APPLIED_ROW: &[u8] = b"applied";
+/// Begins the rows of what the core notes beside the data.
+pub(crate) const NOTE_PREFIX: &[u8] = b"note/";
+
+/// The row of a note.
+pub(crate) fn note_row(key: &[u8]) -> Vec<u8> {
+    [NOTE_PREFIX, key].concat()
+}
 
 /// Up to where the log is part of the state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

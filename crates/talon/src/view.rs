@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use talon_core::transaction::{ExpiryRows, Rows, Source, prefix_end};
+use bytes::Bytes;
+use talon_core::transaction::{ExpiryRows, NoteRows, Rows, Source, prefix_end};
 use talon_core::value::{expiry_row, split_expiry_row};
 use talon_core::{Call, Denied, Fault, Outcome, PointInTime, Record, Reply, Request, Transaction};
 use talon_storage::{Engine, Space, View};
 
 use crate::machine::fault;
-use crate::state::AppliedState;
+use crate::state::{AppliedState, NOTE_PREFIX, note_row};
 
 /// No expiry row at all.
 pub(crate) const NO_EXPIRY: u64 = u64::MAX;
@@ -174,6 +175,15 @@ impl Source for ReadView {
 
     fn may_have_expiries(&self) -> bool {
         self.expiry_floor_ms != NO_EXPIRY
+    }
+
+    fn note(&self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        self.view.get(Space::Meta, &note_row(key)).map_err(fault)
+    }
+
+    fn notes(&self, from: &[u8], until: &[u8]) -> NoteRows<'_> {
+        let rows = self.view.scan(Space::Meta, &note_row(from), Some(&note_row(until)));
+        Box::new(rows.map(|row| row.map_err(fault).map(|(row, note)| (row.slice(NOTE_PREFIX.len()..), note))))
     }
 
     fn disk_bytes(&self, prefix: &[u8]) -> Result<u64, Fault> {

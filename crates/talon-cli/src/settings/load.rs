@@ -124,7 +124,9 @@ pub fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::LogFormat;
+    use talon_core::Consistency;
+
+    use crate::settings::{LogFormat, WritesOnFollower};
 
     fn of(arguments: &[&str]) -> Result<Settings, SettingsError> {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
@@ -148,6 +150,24 @@ mod tests {
         assert_eq!(settings.log_format, LogFormat::Json);
         assert_eq!(settings.peers.iter().map(|peer| peer.raft_port).collect::<Vec<_>>(), [9000, 9001]);
         assert_eq!(of(&["--resp-port", "1", "--resp-port", "2"]).unwrap().resp_port, 2, "the last one counts");
+    }
+
+    #[test]
+    fn how_reads_are_answered_is_one_text() {
+        assert_eq!(of(&[]).unwrap().consistency, Consistency::Default);
+        let file = "consistency = \"bounded 500\"\nwrites_on_follower = \"forward\"";
+        let settings = with_file(file, &[]).unwrap();
+        assert_eq!(settings.consistency, Consistency::Bounded { ms: 500 });
+        assert_eq!(settings.writes_on_follower, WritesOnFollower::Forward);
+        let printed = settings.to_toml().unwrap();
+        assert!(printed.contains(file.lines().next().unwrap()), "{printed}");
+        let flag = with_file(file, &["--consistency", "LINEARIZABLE"]).unwrap();
+        assert_eq!(flag.consistency, Consistency::Linearizable);
+        for wrong in ["strong", "bounded", "bounded 86400001"] {
+            let error = with_file(&format!("consistency = \"{wrong}\""), &[]).unwrap_err().to_string();
+            assert!(error.contains("none of default, linearizable"), "{error}");
+            assert!(of(&["--consistency", wrong]).is_err());
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use crate::error::Fault;
-use crate::transaction::{Change, ExpiryRows, Rows, Source, Transaction, prefix_end};
+use crate::transaction::{Change, ExpiryRows, NoteRows, Rows, Source, Transaction, prefix_end};
 use crate::value::{HEADER_BYTES, Record};
 
 /// A [`Source`] in memory. Changes are applied with checks: what a transaction hands over must keep the expiry index true.
@@ -16,6 +16,8 @@ pub struct MemorySource {
     pub data: BTreeMap<Bytes, Record>,
     /// The expiry index.
     pub expiries: BTreeSet<(u64, Bytes)>,
+    /// What is noted beside the data.
+    pub notes: BTreeMap<Bytes, Bytes>,
 }
 
 impl MemorySource {
@@ -39,6 +41,12 @@ impl MemorySource {
                     self.data.retain(|key, _| *key < from || until.as_ref().is_some_and(|until| key >= until));
                 }
                 Change::ClearExpiries => self.expiries.clear(),
+                Change::PutNote(key, note) => {
+                    self.notes.insert(key, note);
+                }
+                Change::DeleteNote(key) => {
+                    self.notes.remove(&key);
+                }
             }
         }
     }
@@ -103,6 +111,15 @@ impl Source for MemorySource {
             bytes += (key.len() + HEADER_BYTES + record.value.len()) as u64;
         }
         Ok(bytes)
+    }
+
+    fn note(&self, key: &[u8]) -> Result<Option<Bytes>, Fault> {
+        Ok(self.notes.get(key).cloned())
+    }
+
+    fn notes(&self, from: &[u8], until: &[u8]) -> NoteRows<'_> {
+        let rows = self.notes.range::<[u8], _>((Bound::Included(from), Bound::Excluded(until)));
+        Box::new(rows.map(|(key, note)| Ok((key.clone(), note.clone()))))
     }
 
     /// Maps know of no log.

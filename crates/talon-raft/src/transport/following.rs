@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
 use futures::{SinkExt, Stream, StreamExt};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError};
@@ -67,9 +69,24 @@ impl Following {
     ) -> impl Stream<Item = v1::AppendReply> {
         // What the leader had committed, by request: it counts once the request is accepted.
         let asked: Arc<Mutex<VecDeque<Option<u64>>>> = Arc::default();
+        // Said at once: the answers to what came before wait for the disk, and are no sign of life any more.
+        let gone = Arc::new(AtomicBool::new(false));
+        let hang_up = {
+            let (gate, gone) = (self.gate.clone(), gone.clone());
+            move || {
+                gone.store(true, Ordering::Release);
+                gate.left(from);
+            }
+        };
+        let hang_up_at_end = hang_up.clone();
+        let requests = requests.chain(futures::stream::poll_fn(move |_| {
+            hang_up_at_end();
+            Poll::Ready(None)
+        }));
         let (link, taking, asking) = (self.link.clone(), self.gate.clone(), asked.clone());
         // A message that cannot be read ends the stream: nothing behind it may be taken.
         let requests = requests.scan((), move |(), message| {
+            let message = message.inspect_err(|_| hang_up());
             let request = message.map_err(|error| error.to_string()).and_then(|message| {
                 link.time.hear(from, message.wall_ms);
                 from_wire(message).map_err(|error| error.to_string())
@@ -91,7 +108,7 @@ impl Following {
             let committed_index = asked.lock().unwrap_or_else(PoisonError::into_inner).pop_front().flatten();
             let result =
                 result.inspect_err(|error| tracing::debug!(from, %error, "this node's raft has stopped")).ok()?;
-            if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
+            if !matches!(result, Err(StreamAppendError::HigherVote(_))) && !gone.load(Ordering::Acquire) {
                 self.gate.heard(Received { committed_index });
             }
             Some(self.reply(match result {

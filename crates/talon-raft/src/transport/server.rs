@@ -46,6 +46,8 @@ pub trait Gate: Send + Sync + 'static {
     fn forward(&self, from: u64, request: v1::ForwardRequest) -> Eventually<'_, Result<v1::ForwardReply, Status>>;
     /// A leader was heard and accepted; it had committed up to here.
     fn heard(&self, received: Received);
+    /// The connection on which this node sent entries has ended.
+    fn left(&self, node_id: u64);
 }
 
 /// What an accepted request of a leader said.

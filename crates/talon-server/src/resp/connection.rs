@@ -24,7 +24,7 @@ use super::metrics::add;
 use super::notices::Notice;
 use super::outbox::Message;
 use super::pipeline::Pipeline;
-use super::session::{Session, Shared};
+use super::session::{self, Session, Shared};
 use super::{snapshot, topology};
 
 /// The read buffer's usual size.
@@ -292,6 +292,11 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             Settled::Using(snapshot) => {
                 self.session.snapshot = snapshot;
                 Ok(Reply::Ok)
+            }
+            Settled::Now(answer, args) => {
+                let status = self.database.status();
+                let mut context = session::Context { session: &mut self.session, shared: &self.shared, status };
+                Ok(answer(&mut context, &args).unwrap_or_else(Reply::Error))
             }
         };
         self.answer(vec![outcome], begun).await

@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use talon_core::request::Args;
 use talon_core::{Administer, Consistency, Database, Outcome, Refusal, Reply, Request, Watch};
+use tokio::time::{Instant, timeout_at};
 
 use super::clients::Client;
 use super::commands::positions::WaitIndex;
@@ -16,7 +18,13 @@ use super::pipeline::first_key;
 use super::session::{Context, Shared};
 use super::slot_keys::SlotKeys;
 use super::snapshot::SnapshotCommand;
+use super::table::Answer;
 use super::wait::Wait;
+
+/// How long a question for the leader waits until there is one: longer than an election, and no longer than that.
+const LEADER_WAIT_MAX: Duration = Duration::from_secs(3);
+/// How often it looks whether the server ends meanwhile.
+const LEADER_WAIT_STEP: Duration = Duration::from_millis(50);
 
 /// Reads the words of such a command.
 pub(crate) type Parse = fn(&mut Context<'_>, &[Bytes]) -> Result<Deferred, Refusal>;
@@ -42,6 +50,8 @@ pub(crate) enum Deferred {
     Pause(Held, Duration),
     /// `EXEC` behind `WATCH`
     Exec { requests: Vec<Request>, watches: Vec<Watch> },
+    /// A question for the leader while there is none: whoever asks in the middle of an election would only ask again.
+    Led(Answer, Args),
 }
 
 /// What came of carrying it out.
@@ -52,6 +62,8 @@ pub(crate) enum Settled {
     Watching(Watch),
     /// Answered with OK, and plain reads of the session are answered from this snapshot from now on.
     Using(Option<u64>),
+    /// The session answers it now.
+    Now(Answer, Args),
 }
 
 impl From<Outcome> for Settled {
@@ -67,6 +79,7 @@ impl Deferred {
             Deferred::Wait(_)
             | Deferred::WaitIndex(_)
             | Deferred::LastIndex
+            | Deferred::Led(..)
             | Deferred::Pause(..)
             | Deferred::Failover(_)
             | Deferred::Snapshot(_)
@@ -78,7 +91,7 @@ impl Deferred {
 
     /// Whether it ends when its client hangs up: it has no effect, and nobody would hear the answer.
     pub fn is_mere_wait(&self) -> bool {
-        matches!(self, Deferred::Wait(_) | Deferred::WaitIndex(_) | Deferred::SlotKeys(_))
+        matches!(self, Deferred::Wait(_) | Deferred::WaitIndex(_) | Deferred::SlotKeys(_) | Deferred::Led(..))
     }
 
     /// Whether it may write.
@@ -115,6 +128,21 @@ impl Deferred {
                 Err(denied) => Err(denied).into(),
             },
             Deferred::Exec { requests, watches } => database.execute_if(requests, watches).await.into(),
+            Deferred::Led(answer, args) => {
+                wait_for_leader(&*database, &client).await;
+                Settled::Now(answer, args)
+            }
         }
+    }
+}
+
+async fn wait_for_leader<D: Database>(database: &D, client: &Client) {
+    let deadline = Instant::now() + LEADER_WAIT_MAX;
+    let mut status = database.status();
+    while status.leader().is_none() && Instant::now() < deadline && !client.notices.is_ending() {
+        let step_end = (Instant::now() + LEADER_WAIT_STEP).min(deadline);
+        // Whether it has changed is seen below.
+        let _ = timeout_at(step_end, database.status_changed(status.version)).await;
+        status = database.status();
     }
 }

@@ -263,6 +263,5 @@ impl After {
 
 /// The first key of a request, which MOVED names the slot of.
 pub(crate) fn first_key(request: &Request) -> Option<Bytes> {
-    let place = request.command.facts.keys.places(request.args.len()).next()?;
-    request.args.get(place).cloned()
+    request.keys().next().cloned()
 }

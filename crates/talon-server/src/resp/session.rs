@@ -409,7 +409,11 @@ impl Session {
                 _ if self.queue.is_some() && !acts_inside_multi(command.facts.name) => {
                     self.gather(entry, Work::Server(command, args), pipeline, shared);
                 }
-                Action::Now(answer) => {
+                Action::Led(answer) if status().leader().is_none() => {
+                    let silent = self.mute || self.mute_this;
+                    pipeline.defer(self.protocol, silent, entry, Deferred::Led(answer, args), After::Plain);
+                }
+                Action::Now(answer) | Action::Led(answer) => {
                     let mut context = Context { session: self, shared, status: status() };
                     let reply = answer(&mut context, &args).unwrap_or_else(Reply::Error);
                     self.answer(Some(entry), reply, pipeline);
@@ -503,7 +507,7 @@ impl Session {
                     Err(refusal) => Part::Ready(Reply::Error(refusal)),
                 },
                 Work::Server(command, args) => match command.action {
-                    Action::Now(answer) => {
+                    Action::Now(answer) | Action::Led(answer) => {
                         let mut context = Context { session: self, shared, status: status() };
                         Part::Ready(answer(&mut context, &args).unwrap_or_else(Reply::Error))
                     }

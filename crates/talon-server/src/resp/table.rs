@@ -32,6 +32,8 @@ pub(crate) struct ServerCommand {
 pub(crate) enum Action {
     /// Answered from what the connection and the server know.
     Now(Answer),
+    /// The same, once it is known who leads.
+    Led(Answer),
     /// Stands for its subcommands.
     Container {
         rows: &'static [ServerCommand],
@@ -69,6 +71,11 @@ pub(crate) const fn facts(
 /// A row that is answered at once.
 pub(crate) const fn now(facts: Facts, answer: Answer) -> ServerCommand {
     ServerCommand { facts, action: Action::Now(answer) }
+}
+
+/// A row that is answered once it is known who leads.
+pub(crate) const fn led(facts: Facts, answer: Answer) -> ServerCommand {
+    ServerCommand { facts, action: Action::Led(answer) }
 }
 
 /// A row of the table.

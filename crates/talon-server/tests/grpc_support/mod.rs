@@ -48,6 +48,8 @@ pub struct Double {
     pub writes_asked: AtomicU64,
     /// How many reads were asked for.
     pub reads_asked: AtomicU64,
+    /// How they were to be answered.
+    pub consistencies: Mutex<Vec<Consistency>>,
     /// The operators' wishes, in words.
     pub wishes: Mutex<Vec<String>>,
 }
@@ -89,6 +91,7 @@ impl Double {
             changed: Notify::new(),
             writes_asked: AtomicU64::new(0),
             reads_asked: AtomicU64::new(0),
+            consistencies: Mutex::new(Vec::new()),
             wishes: Mutex::new(Vec::new()),
         })
     }
@@ -159,6 +162,7 @@ impl Double {
             }
         } else {
             self.reads_asked.fetch_add(1, Ordering::SeqCst);
+            self.consistencies.lock().unwrap().push(consistency);
             if let (Weather::Denied(denied), Consistency::Lease) = (&weather, consistency) {
                 return Some(Err(denied.clone()));
             }
@@ -193,6 +197,7 @@ impl Database for Double {
     }
 
     async fn point_in_time(&self, consistency: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {
+        self.consistencies.lock().unwrap().push(consistency);
         if let (Weather::Denied(denied), Consistency::Lease) = (&*self.weather.lock().unwrap(), consistency) {
             return Err(denied.clone());
         }

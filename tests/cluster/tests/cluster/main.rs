@@ -1,7 +1,7 @@
 //! Real clusters, one at a time: what they are given to do, and what is done to them, would disturb each other.
 
-mod clients;
 mod expiry;
+mod freshness;
 mod handover;
 mod kills;
 mod large;

@@ -6,6 +6,7 @@ mod diskusage;
 mod keyspace;
 mod keysprefix;
 mod mark;
+mod once;
 mod position;
 mod purge;
 mod range;
@@ -17,6 +18,7 @@ pub use diskusage::DISKUSAGE;
 pub use keyspace::KEYSPACE;
 pub use keysprefix::KEYSPREFIX;
 pub use mark::MARK;
+pub use once::{ONCE, inside};
 pub use position::POSITION;
 pub use purge::PURGE;
 pub use range::RANGE;
@@ -25,5 +27,16 @@ pub use scanprefix::SCANPREFIX;
 use crate::command::Command;
 
 /// The rows of this family.
-pub static ROWS: &[&Command] =
-    &[&DELPREFIX, &COUNTPREFIX, &KEYSPREFIX, &SCANPREFIX, &DISKUSAGE, &POSITION, &PURGE, &MARK, &RANGE, &KEYSPACE];
+pub static ROWS: &[&Command] = &[
+    &DELPREFIX,
+    &COUNTPREFIX,
+    &KEYSPREFIX,
+    &SCANPREFIX,
+    &DISKUSAGE,
+    &POSITION,
+    &ONCE,
+    &PURGE,
+    &MARK,
+    &RANGE,
+    &KEYSPACE,
+];

@@ -161,6 +161,12 @@ fn keys_of(line: &[Bytes]) -> Result<(&'static Facts, Vec<Bytes>), Refusal> {
         }
         _ => entry.facts(),
     };
+    if let (table::Row::Data(command), [_, _, inner @ ..]) = (entry.row, words)
+        && command.id == talon_core::commands::talon::ONCE.id
+    {
+        // Its keys are those of the command inside.
+        return keys_of(inner);
+    }
     if facts.keys.first == 0 {
         return Err(Refusal::new("ERR The command has no key arguments"));
     }

@@ -5,7 +5,7 @@ use talon_core::{Flag, Group, Member, MemberRole, Refusal, Reply, Status};
 
 use super::{help, text};
 use crate::resp::session::Context;
-use crate::resp::table::{Action, ServerCommand, facts, now};
+use crate::resp::table::{Action, ServerCommand, facts, led, now};
 use crate::resp::topology::{self, node_name};
 
 const OWN: &[Flag] = &[Flag::Noscript, Flag::Loading, Flag::Stale];
@@ -17,7 +17,7 @@ pub(super) static ROWS: &[ServerCommand] = &[ServerCommand {
 }];
 
 static SUBCOMMANDS: &[ServerCommand] = &[
-    now(
+    led(
         facts("sentinel|get-master-addr-by-name", 3, OWN, Group::Server, "2.8.4", "Answers where the leader is."),
         |context, args| {
             let leader = context.status.leader().filter(|_| is_ours(context, &args[1]));
@@ -26,11 +26,11 @@ static SUBCOMMANDS: &[ServerCommand] = &[
             }))
         },
     ),
-    now(
+    led(
         facts("sentinel|masters", 2, OWN, Group::Server, "2.8.4", "Describes the leader, in a list of one."),
         |context, _| Ok(Reply::Array(master(context).into_iter().collect())),
     ),
-    now(facts("sentinel|master", 3, OWN, Group::Server, "2.8.4", "Describes the leader."), |context, args| {
+    led(facts("sentinel|master", 3, OWN, Group::Server, "2.8.4", "Describes the leader."), |context, args| {
         known(context, &args[1])?;
         master(context).ok_or(NO_MASTER)
     }),
