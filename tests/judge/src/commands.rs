@@ -74,7 +74,7 @@ pub fn page(redis: &Commands, talon: &Commands) -> Result<String, Vec<String>> {
         String::new(),
         "Made by `tests/judge` from what a real redis-server 7.0 and Talon say of themselves (`COMMAND DOCS`), and from the deviations"
             .to_owned(),
-        "that are tested there; `TALON_WRITE=1 cargo test --release -p talon-judge --test commands` writes it anew.".to_owned(),
+        "that are tested there; `TALON_WRITE=1 cargo test --release -p talon-judge --test commands_table` writes it anew.".to_owned(),
         "Where nothing is said of a difference, the reply is Redis's, to the byte.".to_owned(),
         String::new(),
         "## Those of Redis 7.0".to_owned(),

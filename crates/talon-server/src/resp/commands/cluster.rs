@@ -15,6 +15,7 @@ use crate::resp::table::{Action, ServerCommand, facts, now};
 use crate::resp::topology::{self, node_name};
 
 const STALE: &[Flag] = &[Flag::Stale];
+const ADMIN: &[Flag] = &[Flag::Admin, Flag::Stale];
 
 /// The rows of this family.
 pub(super) static ROWS: &[ServerCommand] = &[ServerCommand {
@@ -69,11 +70,11 @@ static SUBCOMMANDS: &[ServerCommand] = &[
     },
     now(facts("cluster|links", 2, STALE, Group::Cluster, "7.0.0", "Describes the links to the others."), links),
     now(
-        facts("cluster|replicas", 3, STALE, Group::Cluster, "5.0.0", "Answers the replicas of the master, one a line."),
+        facts("cluster|replicas", 3, ADMIN, Group::Cluster, "5.0.0", "Answers the replicas of the master, one a line."),
         replicas,
     ),
     now(
-        facts("cluster|slaves", 3, STALE, Group::Cluster, "3.0.0", "Answers the replicas of the master, one a line."),
+        facts("cluster|slaves", 3, ADMIN, Group::Cluster, "3.0.0", "Answers the replicas of the master, one a line."),
         replicas,
     ),
     now(

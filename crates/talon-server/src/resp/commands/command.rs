@@ -239,10 +239,23 @@ fn tips(name: &str) -> &'static [&'static str] {
         "mset" => &["request_policy:multi_shard", "response_policy:all_succeeded"],
         "mget" => &["request_policy:multi_shard"],
         "msetnx" => &["request_policy:multi_shard", "response_policy:agg_min"],
-        "object|encoding" | "object|freq" | "object|idletime" | "object|refcount" | "ttl" | "pttl" | "time"
-        | "client|info" | "client|list" | "cluster|info" | "cluster|nodes" | "cluster|shards" | "cluster|slots" => {
-            &["nondeterministic_output"]
-        }
+        "object|encoding"
+        | "object|freq"
+        | "object|idletime"
+        | "object|refcount"
+        | "ttl"
+        | "pttl"
+        | "time"
+        | "client|info"
+        | "client|list"
+        | "cluster|info"
+        | "cluster|nodes"
+        | "cluster|shards"
+        | "cluster|getkeysinslot"
+        | "cluster|links"
+        | "cluster|replicas"
+        | "cluster|slaves"
+        | "cluster|slots" => &["nondeterministic_output"],
         "randomkey" => &["request_policy:all_shards", "nondeterministic_output"],
         "keys" => &["request_policy:all_shards", "nondeterministic_output_order"],
         "dbsize" => &["request_policy:all_shards", "response_policy:agg_sum"],
