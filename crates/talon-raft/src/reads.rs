@@ -133,11 +133,11 @@ pub(crate) async fn reached(inner: &Inner, index: u64, deadline_ms: u64) -> bool
 impl Wanted {
     /// Whether a read that this node could not answer as the leader may be answered another way, on this node.
     fn goes_on_after(&self, denied: &Denied) -> bool {
-        match (self.consistency, denied) {
-            (Consistency::Linearizable, Denied::NotLeader { .. }) => true,
-            (Consistency::Bounded { .. }, Denied::NotLeader { .. } | Denied::NoLeader) => true,
-            _ => false,
-        }
+        matches!(
+            (self.consistency, denied),
+            (Consistency::Linearizable | Consistency::Bounded { .. }, Denied::NotLeader { .. })
+                | (Consistency::Bounded { .. }, Denied::NoLeader)
+        )
     }
 }
 

@@ -271,8 +271,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             self.wait_for_the_end_of_the_pause().await?;
         }
         let mut begun = self.begun;
-        let slots = self.pipeline.len();
-        if slots > 0 {
+        if self.pipeline.has_batch() {
             let calls = self.pipeline.take_calls();
             let outcomes = self.execute(calls).await;
             self.answer(outcomes, begun).await?;

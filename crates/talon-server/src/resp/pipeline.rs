@@ -84,6 +84,11 @@ impl Pipeline {
         self.slots.len()
     }
 
+    /// Whether there is anything before the deferred command.
+    pub fn has_batch(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
     pub fn call_bytes(&self) -> usize {
         self.call_bytes
     }
