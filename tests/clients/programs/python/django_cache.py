@@ -1,6 +1,6 @@
 """django-redis, over Sentinel: django_cache.py PORT,PORT,PORT
 
-Its lock(), and incr() of a key that must exist, are scripts, which Talon has not. Its SentinelClient would read from followers, which are a moment
+Its lock(), incr() and decr() are scripts, which Talon has not. Its SentinelClient would read from followers, which are a moment
 behind; this reads what it has just written.
 """
 
@@ -32,7 +32,6 @@ assert not cache.add("a", 1) and cache.add("b", 2)
 cache.set_many({"c": 3, "d": "x"}, timeout=100)
 assert cache.get_many(["a", "c", "d", "nothing"]) == {"a": {"answer": 42}, "c": 3, "d": "x"}
 assert cache.get_or_set("e", lambda: "made") == "made"
-assert cache.incr("n", 5, ignore_key_check=True) == 5 and cache.delete("n")
 assert cache.touch("a", 50) and cache.ttl("a") <= 50
 assert cache.persist("a") and cache.ttl("a") is None
 assert cache.expire("a", timeout=70) and cache.pexpire("a", timeout=70_000)
