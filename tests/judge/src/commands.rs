@@ -13,7 +13,10 @@ const GROUPS_LEFT_OUT: &[(&str, &str)] = &[
     ("stream", "Talon keeps strings only"),
     ("geo", "Talon keeps strings only"),
     ("hyperloglog", "Talon keeps strings only"),
-    ("scripting", "no scripts: `SET … IFEQ`, `DELEX`, `MULTI` with `WATCH`, and `ONCE` do what locks and counters need"),
+    (
+        "scripting",
+        "no scripts: `SET … IFEQ`, `DELEX`, `MULTI` with `WATCH`, and `ONCE` do what locks and counters need",
+    ),
 ];
 
 /// Why single commands are not there; a container's name stands for its subcommands.
@@ -98,7 +101,9 @@ pub fn page(redis: &Commands, talon: &Commands) -> Result<String, Vec<String>> {
         };
         out.push(format!("| `{}` | {} | {} |", shown(name), note.0, note.1));
     }
-    out.extend(["", "## Those that Redis 7.0 has not", "", "| command | what it does |", "|---|---|"].map(str::to_owned));
+    out.extend(
+        ["", "## Those that Redis 7.0 has not", "", "| command | what it does |", "|---|---|"].map(str::to_owned),
+    );
     let own: BTreeSet<&String> = talon.keys().filter(|name| !redis.contains_key(*name)).collect();
     out.extend(own.into_iter().map(|name| format!("| `{}` | {} |", shown(name), talon[name].summary)));
     out.push(String::new());
