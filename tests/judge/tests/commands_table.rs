@@ -47,7 +47,9 @@ fn the_table_is_up_to_date() {
     let mut talon = cluster.nodes[0].connect().expect("the node answers");
     let page = match page(&described(&mut judge), &described(&mut talon)) {
         Ok(page) => page,
-        Err(unexplained) => panic!("tests/judge/src/commands.rs says too little or too much:\n{}", unexplained.join("\n")),
+        Err(unexplained) => {
+            panic!("tests/judge/src/commands.rs says too little or too much:\n{}", unexplained.join("\n"))
+        }
     };
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/talon-server/COMMANDS.md");
     if std::env::var_os("TALON_WRITE").is_some() {
