@@ -2,13 +2,14 @@
 //! both implement it.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::consistency::Consistency;
 use crate::error::Refusal;
+use crate::listeners::Listener;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::watch::Watch;
@@ -109,6 +110,10 @@ pub trait Database: Send + Sync + 'static {
 
     /// Carries out reads on a point in time, one outcome a call, where that may take long.
     fn read_at(&self, view: Arc<dyn PointInTime>, calls: Vec<Call>) -> impl Future<Output = Vec<Outcome>> + Send;
+
+    /// Tells `listener` of every message that is published, as this node applies it, for as long as the listener lives. What was published
+    /// while the node was down, or in entries that it was given as a checkpoint, nobody hears.
+    fn listen(&self, listener: Weak<dyn Listener>);
 
     /// What this node knows of itself and the cluster. Cheap: a shared copy, whose log positions may be a moment old.
     fn status(&self) -> Arc<Status>;

@@ -16,6 +16,7 @@ pub mod error;
 pub mod extended;
 pub mod glob;
 pub mod limits;
+mod listeners;
 pub mod numbers;
 pub mod outcomes;
 mod overlay;
@@ -39,6 +40,7 @@ pub use database::{
     AdminError, Administer, Call, Database, Denied, Member, MemberRole, Outcome, PointInTime, Role, StateHash, Status,
 };
 pub use error::{Error, Fault, Refusal};
+pub use listeners::{Listener, Listeners};
 pub use proposal::Proposal;
 pub use reply::Reply;
 pub use request::Request;

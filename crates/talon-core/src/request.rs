@@ -5,7 +5,10 @@ use smallvec::SmallVec;
 
 use crate::command::Command;
 use crate::commands;
+use crate::commands::keys::{MOVE, SWAPDB};
+use crate::commands::publish::PUBLISH;
 use crate::commands::strings::GET;
+use crate::commands::talon::{DELPREFIX, MARK, PURGE};
 use crate::database::Call;
 use crate::error::{Error, Fault, Refusal};
 use crate::reply::Reply;
@@ -13,6 +16,20 @@ use crate::transaction::Transaction;
 
 /// Arguments of a request. Most requests have one or two, and those take no allocation.
 pub type Args = SmallVec<[Bytes; 2]>;
+
+/// Which keys a request may touch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// None at all.
+    Nothing,
+    /// Those that it names ([`Request::keys`]).
+    Keys,
+    /// Any.
+    Anything,
+}
+
+/// Writes that touch no live key.
+static NO_REACH: [&Command; 5] = [&MARK, &PURGE, &PUBLISH, &MOVE, &SWAPDB];
 
 /// One command to carry out. Its arity has been checked ([`crate::Facts::check_arity`]); everything else about its
 /// arguments is checked when it is executed.
@@ -35,7 +52,7 @@ impl Request {
     /// # Errors
     /// Redis's own refusals for an unknown command or subcommand and a wrong number of arguments.
     pub fn parse(name: &[u8], args: Vec<Bytes>) -> Result<Request, Refusal> {
-        let command = crate::commands::resolve(name, &args)?;
+        let command = commands::resolve(name, &args)?;
         Ok(Request::new(command, args))
     }
 
@@ -44,6 +61,18 @@ impl Request {
         let (command, skipped) = commands::talon::inside(self.command, &self.args);
         let args = &self.args[skipped..];
         command.facts.keys.places(args.len()).filter_map(|place| args.get(place))
+    }
+
+    /// Which keys it may touch: store something under them, or remove them.
+    pub fn reach(&self) -> Reach {
+        let (command, _) = commands::talon::inside(self.command, &self.args);
+        if !command.is_write() || NO_REACH.iter().any(|without| without.id == command.id) {
+            Reach::Nothing
+        } else if command.id == DELPREFIX.id || self.keys().next().is_none() {
+            Reach::Anything
+        } else {
+            Reach::Keys
+        }
     }
 
     /// The size of its arguments in bytes, with a few bytes for each one's framing.

@@ -123,6 +123,8 @@ pub struct Transaction<'a> {
     may_have_expiries: bool,
     /// What was noted beside the data, and what was removed there.
     notes: BTreeMap<Bytes, Option<Bytes>>,
+    /// Messages, by their channels.
+    published: Vec<(Bytes, Bytes)>,
     /// What was touched, if somebody wants to know.
     touches: Option<Touches>,
     position: u64,
@@ -145,6 +147,7 @@ impl<'a> Transaction<'a> {
             last_read: None,
             may_have_expiries: source.may_have_expiries(),
             notes: BTreeMap::new(),
+            published: Vec::new(),
             touches: None,
             position: source.position(),
             clock_ms,
@@ -170,6 +173,16 @@ impl<'a> Transaction<'a> {
     /// What was touched, if that was kept.
     pub fn take_touches(&mut self) -> Option<Touches> {
         self.touches.take()
+    }
+
+    /// Sends a message to a channel's subscribers, once all is committed.
+    pub fn publish(&mut self, channel: Bytes, message: Bytes) {
+        self.published.push((channel, message));
+    }
+
+    /// What was published, in order: channels and messages.
+    pub fn take_published(&mut self) -> Vec<(Bytes, Bytes)> {
+        std::mem::take(&mut self.published)
     }
 
     fn touch(&mut self, key: &Bytes) {

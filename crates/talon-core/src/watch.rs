@@ -87,9 +87,8 @@ impl Watches {
         }
     }
 
-    /// Begins to watch `keys`, and takes with `state` the state from which on they are watched. `None` while a step is under way that does
-    /// not tell what it touches: ask again in a moment (the next one will tell).
-    pub fn watch<S>(self: &Arc<Watches>, keys: &[Bytes], state: impl FnOnce() -> S) -> Option<(Watch, S)> {
+    /// Has `keys` watched. From when on, [`Watch::begin`] says.
+    pub fn watch(self: &Arc<Watches>, keys: &[Bytes]) -> Watch {
         let mut watch = Watch { watches: self.clone(), keys: Vec::with_capacity(keys.len()), first_end_ms: 0, term: 0 };
         let mut registry = self.lock();
         for key in keys {
@@ -99,10 +98,7 @@ impl Watches {
             registry.keys.entry(key.clone()).or_default().push(watched.clone());
             watch.keys.push((key, watched));
         }
-        let taken = (!registry.untold).then(state);
-        // Before `watch` is, which locks it again.
-        drop(registry);
-        Some((watch, taken?))
+        watch
     }
 
     /// Whether nothing is watched.
@@ -112,6 +108,17 @@ impl Watches {
 }
 
 impl Watch {
+    /// Begins to count what happens to its keys, from the state on that is taken with `state`. `None` while a step is under way that began before
+    /// anybody watched, and does not tell what it touches: ask again in a moment, for the next one tells.
+    pub fn begin<S>(&self, state: impl FnOnce() -> S) -> Option<S> {
+        let registry = self.watches.lock();
+        if registry.untold {
+            return None;
+        }
+        self.keys.iter().for_each(|(_, watched)| watched.touched.store(false, Ordering::Release));
+        Some(state())
+    }
+
     /// Completes it with what lay under its keys, in their order, when it began; `now_ms` is the clock by which that is judged, and `term`
     /// the term in which it counts.
     pub fn judge(&mut self, records: &[Option<Record>], now_ms: u64, term: u64) {
@@ -164,7 +171,8 @@ mod tests {
     }
 
     fn watch(watches: &Arc<Watches>, keys: &[Bytes], records: &[Option<Record>]) -> Watch {
-        let (mut watch, ()) = watches.watch(keys, || ()).expect("nothing is under way");
+        let mut watch = watches.watch(keys);
+        watch.begin(|| ()).expect("nothing is under way");
         watch.judge(records, 1_000, 7);
         watch
     }
@@ -217,11 +225,12 @@ mod tests {
     fn nothing_is_missed_by_a_watch_that_begins_during_a_step() {
         let watches = Arc::new(Watches::default());
         assert!(!watches.begin(), "nobody watches");
-        assert!(watches.watch(&[key("a")], || ()).is_none(), "this step will not tell");
-        assert!(watches.is_empty(), "nothing is left of the attempt");
+        let mut one = watches.watch(&[key("a")]);
+        assert!(one.begin(|| ()).is_none(), "this step will not tell");
         watches.end(None, || ());
-        let one = watch(&watches, &[key("a")], &[None]);
-        assert!(watches.begin());
+        assert!(watches.begin(), "the next one will");
+        one.begin(|| ()).expect("this one tells");
+        one.judge(&[None], 1_000, 7);
         let other = watch(&watches, &[key("a")], &[None]);
         watches.end(Some(Touches { keys: vec![key("a")], ranges: vec![] }), || ());
         assert!(!one.holds(7, 0) && !other.holds(7, 0));

@@ -1,12 +1,12 @@
 //! The node as a database: which way each call takes.
 
 use std::cell::LazyCell;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use talon_core::planted::{Bug, is_planted};
-use talon_core::{Call, Consistency, Database, Denied, Outcome, PointInTime, Reply, Request, Status, Watch};
+use talon_core::{Call, Consistency, Database, Denied, Listener, Outcome, PointInTime, Reply, Request, Status, Watch};
 
 use crate::clock::Reading;
 use crate::forward;
@@ -171,6 +171,10 @@ impl Database for Node {
         let Ok(_permit) = inner.wide_reads.clone().acquire_owned().await else { return deny(Denied::ShuttingDown) };
         let outcomes = inner.environment.workers.run(move || view.read_all(&calls)).await;
         outcomes.unwrap_or_else(|error| deny(Denied::Fault(error.to_string())))
+    }
+
+    fn listen(&self, listener: Weak<dyn Listener>) {
+        self.inner.stores.live().machine.listeners().add(listener);
     }
 
     fn status(&self) -> Arc<Status> {

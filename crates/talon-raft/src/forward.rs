@@ -25,6 +25,8 @@ const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
 const PERMIT_BYTES: usize = 1 << 10;
 /// How many bytes of calls go together, unless one call alone is larger.
 const TOGETHER_BYTES_MAX: usize = 8 << 20;
+/// How many calls go together: their answers come as one message, and each may have megabytes.
+const TOGETHER_CALLS_MAX: usize = 64;
 /// How many bytes of outcomes one answer carries.
 const ANSWER_BYTES_MAX: usize = 128 << 20;
 /// How long an answer is waited for beyond the time that calls may be held, ms: the leader itself gives up earlier.
@@ -102,7 +104,10 @@ async fn send(inner: &Arc<Inner>, calls: &[Call], consistency: Consistency, dead
         if call_bytes > bytes_max && count == 0 {
             return vec![Err(Denied::TooLarge { size_bytes: call_bytes, bytes_max })];
         }
-        if call_bytes > bytes_max || (count > 0 && size_bytes + call_bytes > TOGETHER_BYTES_MAX) {
+        if call_bytes > bytes_max
+            || count >= TOGETHER_CALLS_MAX
+            || (count > 0 && size_bytes + call_bytes > TOGETHER_BYTES_MAX)
+        {
             break;
         }
         (count, size_bytes) = (count + 1, size_bytes + call_bytes);

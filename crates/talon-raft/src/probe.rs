@@ -67,7 +67,7 @@ impl Known {
 
     /// One that was sent no earlier than this; if there is one, one that this node has reached.
     fn since(&self, oldest_ms: u64) -> Option<Point> {
-        [self.held, self.newest].into_iter().flatten().find(|point| point.sent_ms >= oldest_ms)
+        [self.held, self.newest].into_iter().flatten().find(|point| point.sent_ms > oldest_ms)
     }
 
     fn behind_ms(&self, now_ms: u64) -> u64 {

@@ -189,7 +189,7 @@ async fn bounded_way(inner: &Inner, ms: u64, wanted: Wanted, leadership: Leaders
     }
     let oldest_ms = wanted.asked_ms.saturating_sub(ms);
     let led_ms = led_until_ms(inner, now_ms);
-    if led_ms.is_some_and(|led_ms| led_ms >= oldest_ms) {
+    if led_ms.is_some_and(|led_ms| led_ms > oldest_ms) {
         return Ok(Some(Way::Fresh { clock_ms: 0 }));
     }
     if let Some(point) = inner.prober.since(oldest_ms, inner.stores.applied_index())

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use talon_core::request::Reach;
 use talon_core::{Call, Denied, Reply, Request, Source, Watch};
 
 use crate::node::Inner;
@@ -27,9 +28,15 @@ pub(crate) async fn watch(inner: &Inner, keys: Vec<Bytes>) -> Result<Watch, Deni
             wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
             continue;
         };
-        let Some((mut watch, view)) = inner.stores.live().machine.watch(&keys) else {
-            tokio::time::sleep(STEP).await;
-            continue;
+        let live = inner.stores.live();
+        let mut watch = live.machine.watch(&keys);
+        // A step of the state that began before anybody watched does not tell what it touches.
+        let view = loop {
+            match live.machine.begin_watch(&watch) {
+                Some(view) => break view,
+                None if inner.time.monotonic_ms() >= deadline_ms => return Err(Denied::Busy),
+                None => tokio::time::sleep(STEP).await,
+            }
         };
         let wanted: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
         let records = view.get_many(&wanted).map_err(|fault| {
@@ -45,7 +52,11 @@ pub(crate) async fn watch(inner: &Inner, keys: Vec<Bytes>) -> Result<Watch, Deni
 
 /// What the entries that are under way may touch, by their seeds.
 #[derive(Default)]
-pub(crate) struct UnderWay(BTreeMap<u64, Footprint>);
+pub(crate) struct UnderWay {
+    entries: BTreeMap<u64, Footprint>,
+    /// What is watched by those that are held: nothing that may touch it goes before them.
+    awaited: HashSet<Bytes>,
+}
 
 /// What the writes of an entry may touch.
 #[derive(Debug)]
@@ -76,8 +87,8 @@ impl UnderWay {
         is_unwatched: &impl Fn() -> bool,
     ) -> Judged {
         let watches = tickets.iter().any(|ticket| !ticket.watches.is_empty());
-        if !watches && is_unwatched() {
-            self.0.insert(seed, Footprint::Unknown);
+        if !watches && self.awaited.is_empty() && is_unwatched() {
+            self.entries.insert(seed, Footprint::Unknown);
             return Judged { ready: tickets, held: Vec::new() };
         }
         let mut own = Footprint::Keys(HashSet::new());
@@ -88,9 +99,16 @@ impl UnderWay {
                 let _ = ticket.done.send(vec![Ok(Reply::NullArray)]);
                 continue;
             }
-            let before = |key: &Bytes| own.may_touch(key) || self.0.values().any(|entry| entry.may_touch(key));
-            let waits = ticket.watches.iter().flat_map(Watch::keys).any(before);
+            let before = |key: &Bytes| own.may_touch(key) || self.entries.values().any(|entry| entry.may_touch(key));
+            let mut waits = ticket.watches.iter().flat_map(Watch::keys).any(before);
+            if !waits && !self.awaited.is_empty() {
+                // Else one that is waited for would be followed by the next one, again and again.
+                let mut print = Footprint::Keys(HashSet::new());
+                ticket.calls.iter().for_each(|call| print.add(call));
+                waits = self.awaited.iter().any(|key| print.may_touch(key));
+            }
             if waits {
+                self.awaited.extend(ticket.watches.iter().flat_map(Watch::keys).cloned());
                 held.push(ticket);
                 continue;
             }
@@ -98,14 +116,16 @@ impl UnderWay {
             ready.push(ticket);
         }
         if !ready.is_empty() {
-            self.0.insert(seed, own);
+            self.entries.insert(seed, own);
         }
         Judged { ready, held }
     }
 
     /// An entry has come to its end.
     pub fn remove(&mut self, seed: u64) {
-        self.0.remove(&seed);
+        self.entries.remove(&seed);
+        // Those that are held are judged again.
+        self.awaited.clear();
     }
 }
 
@@ -119,13 +139,10 @@ impl Footprint {
 
     fn add_request(&mut self, request: &Request) {
         let Footprint::Keys(keys) = self else { return };
-        if !request.command.is_write() {
-            return;
-        }
-        keys.extend(request.keys().cloned());
-        // What writes and names no key may touch any.
-        if request.keys().next().is_none() {
-            *self = Footprint::Unknown;
+        match request.reach() {
+            Reach::Nothing => {}
+            Reach::Keys => keys.extend(request.keys().cloned()),
+            Reach::Anything => *self = Footprint::Unknown,
         }
     }
 
@@ -158,7 +175,8 @@ mod tests {
     }
 
     fn watch(watches: &Arc<Watches>, key: &'static str) -> Watch {
-        let (mut watch, ()) = watches.watch(&[Bytes::from_static(key.as_bytes())], || ()).unwrap();
+        let (mut watch, ()) = (watches.watch(&[Bytes::from_static(key.as_bytes())]), ());
+        watch.begin(|| ()).unwrap();
         watch.judge(&[None], 0, 1);
         watch
     }
@@ -191,10 +209,38 @@ mod tests {
             assert_eq!(judge(&mut under_way, 6, vec![exec], &watches).1.len(), usize::from(waits));
         }
         under_way.remove(5);
+        for (line, waits) in
+            [("DELPREFIX a", true), ("ONCE s 1 DELPREFIX a", true), ("ONCE s 1 SET a 1", true), ("PUBLISH a b", false)]
+        {
+            let (write, _answer) = ticket(line, vec![]);
+            assert_eq!(judge(&mut under_way, 10, vec![write], &watches).0, 1);
+            let (exec, _answer) = ticket("SET b 1", vec![watch(&watches, "a")]);
+            assert_eq!(judge(&mut under_way, 11, vec![exec], &watches).1.len(), usize::from(waits), "{line}");
+            under_way.remove(10);
+            under_way.remove(11);
+        }
         let (flush, _answer) = ticket("FLUSHALL", vec![]);
         assert_eq!(judge(&mut under_way, 7, vec![flush], &watches).0, 1);
         let (exec, _answer) = ticket("SET b 1", vec![watch(&watches, "a")]);
         assert_eq!(judge(&mut under_way, 8, vec![exec], &watches).1.len(), 1, "a flush touches everything");
+    }
+
+    #[test]
+    fn nothing_that_may_touch_its_keys_goes_before_one_that_is_held() {
+        let watches = Arc::new(Watches::default());
+        let mut under_way = UnderWay::default();
+        let (exec, _answer) = ticket("DEL lock", vec![watch(&watches, "lock")]);
+        let (spinning, _answers) = ticket("SETNX lock 1", vec![]);
+        assert_eq!(judge(&mut under_way, 1, vec![spinning], &watches).0, 1);
+        let (other, _other) = ticket("SET x 1", vec![]);
+        let (spinning, _again) = ticket("SETNX lock 1", vec![]);
+        let (ready, held) = judge(&mut under_way, 2, vec![exec, other, spinning], &watches);
+        assert_eq!((ready, held.len()), (1, 2));
+        let (spinning, _later) = ticket("SETNX lock 1", vec![]);
+        assert_eq!(judge(&mut under_way, 3, vec![spinning], &watches).1.len(), 1, "nor in a later entry");
+        under_way.remove(1);
+        let (ready, held) = judge(&mut under_way, 4, held, &watches);
+        assert_eq!((ready, held.len()), (2, 0), "first the one that was held, then what came behind it");
     }
 
     #[test]

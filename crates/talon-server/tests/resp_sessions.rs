@@ -116,7 +116,7 @@ async fn watched_keys_are_bounded() {
     let door = Door::open(1, settings).await;
     let mut client = door.client().await;
     let refused = "!ERR a client may watch 2 keys (watched_keys_max)";
-    script(&mut client, &[("WATCH a b c", refused), ("WATCH a", "OK"), ("WATCH b", "OK"), ("WATCH a", refused)]).await;
+    script(&mut client, &[("WATCH a b c", refused), ("WATCH a", "OK"), ("WATCH b", "OK"), ("WATCH c", refused)]).await;
     script(&mut client, &[("UNWATCH", "OK"), ("WATCH a b", "OK")]).await;
 }
 
@@ -356,4 +356,103 @@ async fn a_question_for_the_leader_waits_for_an_election() {
     lead(None);
     script(&mut client, &[("MULTI", "OK"), ("SENTINEL MASTERS", "QUEUED"), ("EXEC", "[[]]")]).await;
     assert_eq!(client.say("SENTINEL GET-MASTER-ADDR-BY-NAME talon").await, "nil");
+}
+
+#[tokio::test]
+async fn messages_reach_all_who_have_subscribed() {
+    let door = door().await;
+    let (mut listener, mut pattern, mut client) = (door.client().await, door.client().await, door.client().await);
+    script(&mut listener, &[("SUBSCRIBE news other", "[\"subscribe\", \"news\", (1)]")]).await;
+    assert_eq!(show(&listener.reply().await.expect("an answer")), "[\"subscribe\", \"other\", (2)]");
+    assert!(pattern.say("HELLO 3").await.starts_with('{'));
+    script(&mut pattern, &[("PSUBSCRIBE n*", ">[\"psubscribe\", \"n*\", (1)]")]).await;
+    script(
+        &mut client,
+        &[
+            ("PUBLISH news one", "(2)"),
+            ("PUBLISH nothing two", "(1)"),
+            ("PUBLISH else three", "(0)"),
+            ("MULTI", "OK"),
+            ("SET k v", "QUEUED"),
+            ("PUBLISH other four", "QUEUED"),
+            ("EXEC", "[OK, (1)]"),
+            ("PUBLISH news", "!ERR wrong number of arguments for 'publish' command"),
+        ],
+    )
+    .await;
+    for expected in ["[\"message\", \"news\", \"one\"]", "[\"message\", \"other\", \"four\"]"] {
+        assert_eq!(show(&listener.reply().await.expect("a message")), expected);
+    }
+    for (channel, message) in [("news", "one"), ("nothing", "two")] {
+        let expected = format!(">[\"pmessage\", \"n*\", \"{channel}\", \"{message}\"]");
+        assert_eq!(show(&pattern.reply().await.expect("a message")), expected);
+    }
+    // In RESP3, whoever listens may also speak, and hears itself.
+    script(&mut pattern, &[("PUBLISH nice five", "(1)")]).await;
+    assert_eq!(show(&pattern.reply().await.expect("a message")), ">[\"pmessage\", \"n*\", \"nice\", \"five\"]");
+}
+
+#[tokio::test]
+async fn transactions_on_a_snapshot_read_it_and_write_nothing() {
+    let door = door().await;
+    let mut client = door.client().await;
+    script(&mut client, &[("SET a old", "OK")]).await;
+    let id = snapshot(&mut client, "SNAPSHOT CREATE").await;
+    script(&mut client, &[("SET a new", "OK"), (&format!("SNAPSHOT USE {id}"), "OK")]).await;
+    script(&mut client, &[("MULTI", "OK"), ("GET a", "QUEUED"), ("EXEC", "[\"old\"]")]).await;
+    let no_writes = "!ERR this connection reads from a snapshot and takes no writes (SNAPSHOT USE OFF ends that)";
+    for watch in [false, true] {
+        if watch {
+            script(&mut client, &[("WATCH a", "OK")]).await;
+        }
+        script(&mut client, &[("MULTI", "OK"), ("SET a x", "QUEUED"), ("GET a", "QUEUED"), ("EXEC", no_writes)]).await;
+    }
+    // RESET is for what comes behind it.
+    client.send(b"SET a x\r\nRESET\r\nGET a\r\n").await;
+    for expected in [no_writes, "RESET", "\"new\""] {
+        assert_eq!(show(&client.reply().await.expect("an answer")), expected);
+    }
+    script(&mut client, &[(&format!("SNAPSHOT USE {id}"), "OK"), (&format!("SNAPSHOT RELEASE {id}"), "OK")]).await;
+    let gone = "!NOSNAPSHOT unknown or expired snapshot";
+    script(&mut client, &[("MULTI", "OK"), ("GET a", "QUEUED"), ("EXEC", gone), ("PING", "PONG")]).await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_watched_again_counts_once() {
+    let settings = RespSettings { watched_keys_max: 2, ..RespSettings::default() };
+    let door = Door::open(1, settings).await;
+    let (mut client, mut other) = (door.client().await, door.client().await);
+    for _ in 0..3 {
+        script(&mut client, &[("WATCH a b a", "OK"), ("WATCH b", "OK")]).await;
+    }
+    script(&mut client, &[("WATCH c", "!ERR a client may watch 2 keys (watched_keys_max)")]).await;
+    script(&mut other, &[("SET a 1", "OK")]).await;
+    script(&mut client, &[("MULTI", "OK"), ("PING", "QUEUED"), ("EXEC", "nil")]).await;
+}
+
+#[tokio::test]
+async fn behind_a_refused_write_a_watched_transaction_is_refused_too() {
+    let door = door().await;
+    let mut client = door.client().await;
+    script(&mut client, &[("WATCH k", "OK")]).await;
+    door.database.deny(Some(talon_core::Denied::NoLeader));
+    client.send(b"SET k 1\r\nMULTI\r\nSET k 2\r\nEXEC\r\n").await;
+    let down = "!CLUSTERDOWN The cluster is down";
+    for expected in [down, "OK", "QUEUED", down] {
+        assert_eq!(show(&client.reply().await.expect("an answer")), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_pause_takes_its_commands_with_it() {
+    let door = door().await;
+    let (mut client, mut other) = (door.client().await, door.client().await);
+    script(&mut other, &[("CLIENT PAUSE 60000 WRITE", "OK")]).await;
+    client.send(b"SET ghost 1\r\n").await;
+    assert!(client.is_quiet().await);
+    drop(client);
+    while other.say("CLIENT LIST").await.matches("id=").count() > 1 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    script(&mut other, &[("CLIENT UNPAUSE", "OK"), ("GET ghost", "nil")]).await;
 }

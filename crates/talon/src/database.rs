@@ -1,13 +1,13 @@
 //! The embedded database as the front doors see it: a node of its own, which always leads.
 
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 
 use bytes::Bytes;
 use talon_core::{
-    Call, Consistency, Database, Denied, Fault, Member, MemberRole, Outcome, PointInTime, Reply, Request, Role, Source,
-    Status, Watch,
+    Call, Consistency, Database, Denied, Fault, Listener, Member, MemberRole, Outcome, PointInTime, Reply, Request,
+    Role, Source, Status, Watch,
 };
 
 use crate::committer::TERM;
@@ -58,21 +58,20 @@ impl Database for Talon {
     }
 
     async fn watch(&self, keys: Vec<Bytes>) -> Result<Watch, Denied> {
-        loop {
-            if let Some((mut watch, view)) = self.machine().watch(&keys) {
-                let wanted: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
-                let records = view.get_many(&wanted).map_err(|fault| Denied::Fault(fault.0))?;
-                watch.judge(&records, self.inner.committer.now_ms().max(view.clock_ms()), TERM);
-                return Ok(watch);
-            }
-            // What is being carried out began before anybody watched.
-            let mut yielded = false;
-            poll_fn(|context| {
+        let mut watch = self.machine().watch(&keys);
+        // What is being carried out may have begun before anybody watched.
+        let view = poll_fn(|context| match self.machine().begin_watch(&watch) {
+            Some(view) => Poll::Ready(view),
+            None => {
                 context.waker().wake_by_ref();
-                if std::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
-        }
+                Poll::Pending
+            }
+        })
+        .await;
+        let wanted: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
+        let records = view.get_many(&wanted).map_err(|fault| Denied::Fault(fault.0))?;
+        watch.judge(&records, self.inner.committer.now_ms().max(view.clock_ms()), TERM);
+        Ok(watch)
     }
 
     async fn execute_if(&self, requests: Vec<Request>, watches: Vec<Watch>) -> Outcome {
@@ -92,6 +91,10 @@ impl Database for Talon {
 
     async fn read_at(&self, view: Arc<dyn PointInTime>, calls: Vec<Call>) -> Vec<Outcome> {
         view.read_all(&calls)
+    }
+
+    fn listen(&self, listener: Weak<dyn Listener>) {
+        self.machine().listeners().add(listener);
     }
 
     fn status(&self) -> Arc<Status> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use talon_core::limits::KEY_BYTES_MAX;
 use talon_core::planted::{Bug, is_planted};
 use talon_core::value::HEADER_BYTES;
-use talon_core::{Call, Change, Fault, Reply, Source, Transaction, Watch, Watches};
+use talon_core::{Call, Change, Fault, Listeners, Reply, Source, Transaction, Watch, Watches};
 use talon_storage::{Batch, Durability, Engine, Space, StorageError};
 
 use crate::state::{self, AppliedState, note_row};
@@ -98,6 +98,7 @@ pub struct Machine {
     /// The newest state, for everybody who reads until the next commit.
     newest: RwLock<Arc<ReadView>>,
     watches: Arc<Watches>,
+    listeners: Arc<Listeners>,
 }
 
 /// What only the one who applies has.
@@ -135,7 +136,19 @@ impl Machine {
             mutator: Mutex::new(Mutator { batch: Batch::new(), expiry_rows: Vec::new(), fault: None, format_stored }),
             newest: RwLock::new(Arc::new(newest)),
             watches: Arc::default(),
+            listeners: Arc::default(),
         })
+    }
+
+    /// The same, with others to tell of messages: those of the state that it takes the place of.
+    #[must_use]
+    pub fn with_listeners(self, listeners: Arc<Listeners>) -> Machine {
+        Machine { listeners, ..self }
+    }
+
+    /// Who is told of messages.
+    pub fn listeners(&self) -> &Arc<Listeners> {
+        &self.listeners
     }
 
     /// What was applied last. All zero and empty when nothing was.
@@ -157,9 +170,14 @@ impl Machine {
         self.newest.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Begins to watch `keys`, from the state on that is returned with the watch, which is still to be judged by it. `None` = ask again in a moment.
-    pub fn watch(&self, keys: &[Bytes]) -> Option<(Watch, Arc<ReadView>)> {
-        self.watches.watch(keys, || self.newest())
+    /// Has `keys` watched, from when [`Machine::begin_watch`] says.
+    pub fn watch(&self, keys: &[Bytes]) -> Watch {
+        self.watches.watch(keys)
+    }
+
+    /// Begins a watch, from the state on that is returned, by which it is still to be judged. `None` = ask again in a moment.
+    pub fn begin_watch(&self, watch: &Watch) -> Option<Arc<ReadView>> {
+        watch.begin(|| self.newest())
     }
 
     /// Whether no key is watched.
@@ -189,6 +207,8 @@ impl Machine {
         let result = self.apply_as(&mut mutator, entries);
         if let Err(fault) = &result {
             mutator.fault = Some(fault.clone());
+            // Whoever wants to watch must not wait for the end of this.
+            self.watches.end(None, || {});
         }
         result
     }
@@ -255,7 +275,7 @@ impl Machine {
         mut transaction: Transaction<'_>,
         applied: AppliedState,
     ) -> Result<(), Fault> {
-        let touches = transaction.take_touches();
+        let (touches, published) = (transaction.take_touches(), transaction.take_published());
         let Mutator { batch, expiry_rows, .. } = mutator;
         batch.clear(BATCH_KEEP_BYTES_MAX);
         expiry_rows.clear();
@@ -321,6 +341,7 @@ impl Machine {
         let next = if floor_may_rise { next.with_exact_floor()? } else { next };
         let next = Arc::new(next);
         self.watches.end(touches, || *self.newest.write().unwrap_or_else(PoisonError::into_inner) = next);
+        self.listeners.tell(&published);
         Ok(())
     }
 

@@ -37,7 +37,6 @@ const LEFT_OUT: &[(&str, &str)] = &[
     ("migrate", "one shard: there is nowhere to"),
     ("module", "no modules"),
     ("psync", "followers speak raft"),
-    ("publish", "channels carry what this node tells; clients cannot send yet"),
     ("pubsub|shardchannels", "no sharded channels"),
     ("pubsub|shardnumsub", "no sharded channels"),
     ("replconf", "followers speak raft"),

@@ -210,6 +210,8 @@ pub(super) mod tests {
             view.read_all(&calls)
         }
 
+        fn listen(&self, _: std::sync::Weak<dyn talon_core::Listener>) {}
+
         fn status(&self) -> Arc<Status> {
             Arc::new(status())
         }

@@ -23,7 +23,10 @@ pub fn rewrite(path: &Path, changed: &[(&'static str, Changed)]) -> Result<(), S
     // A link stays one.
     let path = &fs::canonicalize(path).map_err(|error| failed("cannot be found", &error))?;
     let text = fs::read_to_string(path).map_err(|error| failed("cannot be read", &error))?;
-    let mut document: DocumentMut = text.parse().map_err(|error| failed("is no TOML", &error))?;
+    let mut document: DocumentMut = text.parse().map_err(|error: toml_edit::TomlError| {
+        // Not the line itself: a password may stand in it.
+        failed("is no TOML", &error.message())
+    })?;
     for (name, value) in changed {
         let new = match value {
             Changed::Number(number) => Value::from(*number),

@@ -5,6 +5,7 @@ mod deadline;
 mod grow;
 pub mod introspection;
 pub mod keys;
+pub mod publish;
 mod range;
 mod room;
 pub mod strings;
@@ -19,7 +20,8 @@ use crate::command::{Command, Container, unknown_command};
 use crate::error::Refusal;
 
 /// The families, each with its rows.
-static FAMILIES: [&[&Command]; 5] = [strings::ROWS, bits::ROWS, keys::ROWS, introspection::ROWS, talon::ROWS];
+static FAMILIES: [&[&Command]; 6] =
+    [strings::ROWS, bits::ROWS, keys::ROWS, introspection::ROWS, publish::ROWS, talon::ROWS];
 
 /// The names that stand for subcommands.
 pub static CONTAINERS: [&Container; 2] = [&introspection::OBJECT, &introspection::MEMORY];

@@ -24,7 +24,7 @@ use super::metrics::add;
 use super::notices::Notice;
 use super::outbox::Message;
 use super::pipeline::Pipeline;
-use super::session::{self, Session, Shared};
+use super::session::{self, Choices, Session, Shared};
 use super::{snapshot, topology};
 
 /// The read buffer's usual size.
@@ -37,6 +37,8 @@ const WRITE_BYTES_KEPT: usize = 256 * 1024;
 const BATCH_CALLS_FIRST: usize = 64;
 /// A batch with more reply bytes than this makes the next one smaller.
 const BATCH_REPLY_BYTES: usize = 4 * 1024 * 1024;
+/// A longer time is as good as none, and clocks cannot count for ever.
+const IDLE_S_MAX: u64 = 1 << 32;
 /// About so many bytes of messages are sent at once.
 const PUSH_BYTES: usize = 256 * 1024;
 /// How much is read ahead of a client that has not said who it is, as in Redis.
@@ -74,9 +76,9 @@ enum Exchange {
     Killed,
 }
 
-/// What came first of a deferred command's end and more from its client.
-enum Meanwhile {
-    Settled(Settled),
+/// What came first: the end of what is waited for, or more from the client.
+enum Meanwhile<T> {
+    Done(T),
     Read(usize),
 }
 
@@ -114,8 +116,8 @@ pub(crate) struct Connection<D, S> {
     output: BytesMut,
     pipeline: Pipeline,
     batch_calls_max: usize,
-    /// How this batch's reads are answered.
-    consistency: Consistency,
+    /// What the client had chosen when the batch began: what it chooses in the batch is for what comes behind.
+    choices: Choices,
     /// Why a call of this pipeline was refused that the client sends again, and when.
     refused: Option<(Denied, Instant)>,
     /// The last read took as much as there was room for, so there may be more of the same pipeline.
@@ -133,6 +135,7 @@ pub(crate) struct Connection<D, S> {
 impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
     pub fn new(stream: S, database: Arc<D>, shared: Arc<Shared>, client: Arc<Client>) -> Connection<D, S> {
         let session = Session::new(client.clone(), &shared.settings);
+        let choices = session.choices();
         let batch_calls_max = BATCH_CALLS_FIRST.min(shared.settings.pipeline_calls_max).max(1);
         Connection {
             stream,
@@ -146,7 +149,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             output: BytesMut::new(),
             pipeline: Pipeline::default(),
             batch_calls_max,
-            consistency: Consistency::Default,
+            choices,
             refused: None,
             filled: false,
             ended: false,
@@ -233,9 +236,10 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         let settings = &self.shared.settings;
         let database = &self.database;
         let status = || database.status();
-        self.consistency = self.session.consistency;
+        self.choices = self.session.choices();
         while self.pipeline.len() < self.batch_calls_max
-            && self.session.consistency == self.consistency
+            && self.session.choices() == self.choices
+            && self.pipeline.ready_bytes() < BATCH_REPLY_BYTES
             && self.pipeline.call_bytes() < settings.pipeline_bytes_max
             && !self.pipeline.is_closed()
             && !self.session.closing
@@ -278,13 +282,21 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             begun = Instant::now();
         }
         let Some(deferred) = self.pipeline.take_deferred() else { return Ok(()) };
-        let writes = deferred.is_write();
-        let outcome = match self.settle(deferred).await? {
-            Settled::Outcome(outcome @ Ok(_)) if writes => {
-                self.has_written();
+        let (writes, ordered) = (deferred.is_write(), deferred.is_ordered());
+        let settled = match self.refusing() {
+            Some(denied) if ordered => Err(denied).into(),
+            _ => self.settle(deferred).await?,
+        };
+        let outcome = match settled {
+            Settled::Outcome(outcome) => {
+                if ordered {
+                    self.note_refusal(std::iter::once(&outcome));
+                }
+                if writes && outcome.is_ok() {
+                    self.has_written();
+                }
                 outcome
             }
-            Settled::Outcome(outcome) => outcome,
             Settled::Watching(watch) => {
                 self.session.watches.push(watch);
                 Ok(Reply::Ok)
@@ -344,25 +356,29 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         }
     }
 
-    /// Waits as CLIENT PAUSE wants it. Neither the end of the server nor of this client is held up by it.
+    /// Waits as CLIENT PAUSE wants it. The end of the server is not held up by it; a client that leaves takes its commands with it.
     async fn wait_for_the_end_of_the_pause(&mut self) -> Result<(), End> {
-        let (client, shared) = (&self.client, &self.shared);
-        let over = shared.pause.over(self.pipeline.writes());
-        tokio::pin!(over);
-        poll_fn(|context| {
-            if over.as_mut().poll(context).is_ready() {
-                return Poll::Ready(());
-            }
-            let ends = client.notices.poll_any(context) && client.notices.is_ending();
-            if ends { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        let (client, shared, writes) = (self.client.clone(), self.shared.clone(), self.pipeline.writes());
+        let over = async move {
+            let over = shared.pause.over(writes);
+            tokio::pin!(over);
+            poll_fn(|context| {
+                if over.as_mut().poll(context).is_ready()
+                    || client.notices.poll_any(context) && client.notices.is_ending()
+                {
+                    return Poll::Ready(());
+                }
+                Poll::Pending
+            })
+            .await;
+        };
+        self.wait_for(over, true).await?;
         // It was not slow, it was made to wait.
         self.begun = Instant::now();
-        if self.client.notices.has(Notice::Kill) { Err(End::Done) } else { Ok(()) }
+        Ok(())
     }
 
-    /// Carries out what comes behind a batch. Meanwhile it goes on reading, to see whether the client is still there.
+    /// Carries out what comes behind a batch.
     async fn settle(&mut self, deferred: Deferred) -> Result<Settled, End> {
         let is_mere_wait = deferred.is_mere_wait();
         if is_mere_wait {
@@ -372,13 +388,21 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         }
         let consistency = self.effective_consistency();
         let work = deferred.carry_out(self.database.clone(), self.shared.clone(), self.client.clone(), consistency);
+        let settled = self.wait_for(work, is_mere_wait).await?;
+        let unblocked = is_mere_wait && self.client.end_waiting();
+        Ok(if unblocked { Ok(Reply::Error(UNBLOCKED)).into() } else { settled })
+    }
+
+    /// Waits for something. Meanwhile it goes on reading, to see whether the client is still there; `leaves`: one that hangs up is not
+    /// waited for any longer.
+    async fn wait_for<T>(&mut self, work: impl Future<Output = T>, leaves: bool) -> Result<T, End> {
         tokio::pin!(work);
         loop {
             let may_read = self.may_read();
             let Connection { stream, input, client, .. } = &mut *self;
             let meanwhile = poll_fn(|context| {
-                if let Poll::Ready(settled) = work.as_mut().poll(context) {
-                    return Poll::Ready(Ok(Meanwhile::Settled(settled)));
+                if let Poll::Ready(done) = work.as_mut().poll(context) {
+                    return Poll::Ready(Ok(Meanwhile::Done(done)));
                 }
                 // A shutdown lets it come to its end; being killed does not.
                 if client.notices.poll_any(context) && client.notices.has(Notice::Kill) {
@@ -391,11 +415,8 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
                 Poll::Pending
             });
             match meanwhile.await? {
-                Meanwhile::Settled(settled) => {
-                    let unblocked = is_mere_wait && self.client.end_waiting();
-                    return Ok(if unblocked { Ok(Reply::Error(UNBLOCKED)).into() } else { settled });
-                }
-                Meanwhile::Read(0) if is_mere_wait => return Err(End::Done),
+                Meanwhile::Done(done) => return Ok(done),
+                Meanwhile::Read(0) if leaves => return Err(End::Done),
                 Meanwhile::Read(count) => self.has_read(count),
             }
         }
@@ -424,14 +445,11 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         if calls.is_empty() {
             return Vec::new();
         }
-        if let Some((denied, since)) = &self.refused
-            && since.elapsed() < REFUSED_MAX
-            && !self.session.readonly
-        {
+        if let Some(denied) = self.refusing() {
             return calls.iter().map(|_| Err(denied.clone())).collect();
         }
         add(&self.shared.metrics.batches, 1);
-        if let Some(id) = self.session.snapshot {
+        if let Some(id) = self.choices.snapshot {
             return snapshot::execute(&*self.database, &self.shared.settings.snapshots, id, calls).await;
         }
         let consistency = self.effective_consistency();
@@ -440,20 +458,29 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         if writes && outcomes.iter().any(Result::is_ok) {
             self.has_written();
         }
-        if let Some(denied) =
-            outcomes.iter().filter_map(|outcome| outcome.as_ref().err()).find(|denied| is_sent_again(denied))
+        self.note_refusal(outcomes.iter());
+        outcomes
+    }
+
+    /// Why what comes now is refused: something before it in the same pipeline was.
+    fn refusing(&self) -> Option<Denied> {
+        let (denied, since) = self.refused.as_ref()?;
+        (since.elapsed() < REFUSED_MAX && !self.choices.readonly).then(|| denied.clone())
+    }
+
+    fn note_refusal<'a>(&mut self, outcomes: impl Iterator<Item = &'a Outcome>) {
+        if let Some(denied) = outcomes.filter_map(|outcome| outcome.as_ref().err()).find(|denied| is_sent_again(denied))
         {
             self.refused = Some((denied.clone(), Instant::now()));
         }
-        outcomes
     }
 
     /// How reads are answered: as the client or the node's settings have chosen, or else by who leads. Between the loss of leadership
     /// and the end of this connection there is a moment in which a request may still come in: a client that has been talking
     /// to the leader must not be given an old state then. Neither must one whose earlier calls in the same pipeline were refused.
     fn effective_consistency(&mut self) -> Consistency {
-        let by_leader = (self.has_met_leader() || self.refused.is_some()) && !self.session.readonly;
-        match self.consistency {
+        let by_leader = (self.has_met_leader() || self.refused.is_some()) && !self.choices.readonly;
+        match self.choices.consistency {
             Consistency::Default if by_leader => Consistency::Lease,
             chosen => chosen,
         }
@@ -475,7 +502,8 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             self.input.reserve(READ_BYTES);
         }
         let idle_s = self.shared.tunables.idle_timeout_s.load(Ordering::Relaxed);
-        let idle_deadline = (idle_s > 0 && !self.only_listens()).then(|| Instant::now() + Duration::from_secs(idle_s));
+        let idle_deadline =
+            (idle_s > 0 && !self.only_listens()).then(|| Instant::now() + Duration::from_secs(idle_s.min(IDLE_S_MAX)));
         let Connection { stream, input, client, idle_timer, .. } = self;
         let read = poll_fn(|context| {
             if let Poll::Ready(read) = poll_read_buf(Pin::new(&mut *stream), context, input) {

@@ -91,7 +91,12 @@ impl Deferred {
 
     /// Whether it ends when its client hangs up: it has no effect, and nobody would hear the answer.
     pub fn is_mere_wait(&self) -> bool {
-        matches!(self, Deferred::Wait(_) | Deferred::WaitIndex(_) | Deferred::SlotKeys(_) | Deferred::Led(..))
+        matches!(self, Deferred::Wait(_) | Deferred::WaitIndex(_))
+    }
+
+    /// Whether it keeps its place among the calls around it: refused behind one that was, and those behind it with it.
+    pub fn is_ordered(&self) -> bool {
+        matches!(self, Deferred::Watch(_) | Deferred::Exec { .. })
     }
 
     /// Whether it may write.
@@ -123,6 +128,8 @@ impl Deferred {
             Deferred::LastIndex => {
                 Ok(Reply::Integer(i64::try_from(client.last_index.load(Ordering::Relaxed)).unwrap_or(i64::MAX))).into()
             }
+            // They are all watched already.
+            Deferred::Watch(keys) if keys.is_empty() => Ok(Reply::Ok).into(),
             Deferred::Watch(keys) => match database.watch(keys).await {
                 Ok(watch) => Settled::Watching(watch),
                 Err(denied) => Err(denied).into(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use talon_core::{Administer, Database};
+use talon_core::{Administer, Database, Listener as _};
 use talon_resp::encode_error_line;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -48,6 +48,8 @@ pub async fn serve<L: Listener, D: Database + Administer>(
     let mut refusals = JoinSet::new();
     let watcher = watch_leadership(database.clone(), &shared);
     let sampler = shared.rates.watch(&shared.metrics);
+    let hears: Arc<dyn talon_core::Listener> = shared.clone();
+    database.listen(Arc::downgrade(&hears));
     let sweeper = settings.snapshots.sweep();
     tokio::pin!(watcher, sampler, sweeper);
     loop {
@@ -139,8 +141,7 @@ async fn watch_leadership<D: Database>(database: Arc<D>, shared: &Shared) {
             shared.clients.notify(Notice::Demotion);
         }
         for (channel, message) in events.follow(now.clone()) {
-            let channel = Bytes::from_static(channel.as_bytes());
-            shared.channels.publish(&channel, &message, shared.settings.push_bytes_max, &shared.metrics);
+            shared.hear(&Bytes::from_static(channel.as_bytes()), &message);
         }
         status = now;
     }

@@ -55,6 +55,11 @@ impl Outbox {
         true
     }
 
+    /// Forgets what waits.
+    pub fn clear(&self) {
+        *self.lock() = Messages::default();
+    }
+
     /// Takes messages out, oldest first, up to about `bytes_max`.
     pub fn take(&self, bytes_max: usize) -> Vec<Message> {
         let mut messages = self.lock();
@@ -78,13 +83,17 @@ impl Outbox {
     }
 }
 
-/// The bytes of the strings in a reply.
-fn text_bytes(reply: &Reply) -> usize {
-    match reply {
-        Reply::Bulk(bytes) => bytes.len(),
-        Reply::Array(items) | Reply::Push(items) => items.iter().map(text_bytes).sum(),
-        _ => 0,
-    }
+/// The bytes of the strings in a reply, and a little for each of its parts.
+pub(crate) fn text_bytes(reply: &Reply) -> usize {
+    const PART_BYTES: usize = 8;
+    PART_BYTES
+        + match reply {
+            Reply::Bulk(bytes) => bytes.len(),
+            Reply::Verbatim(text) => text.len(),
+            Reply::Array(items) | Reply::Push(items) | Reply::Set(items) => items.iter().map(text_bytes).sum(),
+            Reply::Map(pairs) => pairs.iter().map(|(key, value)| text_bytes(key) + text_bytes(value)).sum(),
+            _ => 0,
+        }
 }
 
 #[cfg(test)]
@@ -98,7 +107,7 @@ mod tests {
     #[test]
     fn it_takes_so_much_and_gives_it_back_in_order() {
         let outbox = Outbox::default();
-        let bytes_max = 3 * (MESSAGE_BYTES + 7 + 100);
+        let bytes_max = 3 * (MESSAGE_BYTES + 7 + 100 + 3 * 8);
         for _ in 0..3 {
             assert!(outbox.push(message(100), bytes_max));
         }
@@ -107,6 +116,6 @@ mod tests {
         assert!(outbox.push(message(99), bytes_max));
         assert_eq!(outbox.take(usize::MAX), [message(100), message(100), message(99)]);
         assert!(outbox.take(usize::MAX).is_empty());
-        assert!(outbox.push(message(100), MESSAGE_BYTES + 107), "nothing is left of what was taken");
+        assert!(outbox.push(message(100), MESSAGE_BYTES + 107 + 3 * 8), "nothing is left of what was taken");
     }
 }

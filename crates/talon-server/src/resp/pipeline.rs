@@ -9,11 +9,11 @@ use talon_resp::{Protocol, encode};
 
 use super::commands::info::{self, Sections};
 use super::deferred::Deferred;
-use super::denied;
 use super::metrics::Tally;
 use super::session::{KeyCounts, Shared};
 use super::slowlog::Culprit;
 use super::table::Entry;
+use super::{denied, outbox};
 
 /// What is done with the database's reply before the client gets it.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(crate) enum After {
     Plain,
     /// The cursor is translated.
     Scan,
+    /// The subscribers of this channel are counted.
+    Publish(Bytes),
     /// The reply is the number of keys that the text needs.
     Info(Sections),
     /// The replies are put into their places between those that are known already.
@@ -58,6 +60,7 @@ pub(crate) struct Pipeline {
     slots: Vec<Slot>,
     calls: Vec<Call>,
     call_bytes: usize,
+    ready_bytes: usize,
     /// How many calls the batch before had: about so many will come again.
     calls_before: usize,
     /// What comes behind all others: nothing follows it before it is answered.
@@ -93,6 +96,11 @@ impl Pipeline {
         self.call_bytes
     }
 
+    /// About how many bytes of replies are there already.
+    pub fn ready_bytes(&self) -> usize {
+        self.ready_bytes
+    }
+
     /// What comes behind a deferred command has to wait for it.
     pub fn is_closed(&self) -> bool {
         self.deferred.is_some()
@@ -100,6 +108,7 @@ impl Pipeline {
 
     pub fn ready(&mut self, protocol: Protocol, silent: bool, entry: Option<&Entry>, reply: Reply) {
         let command = entry.map(|entry| entry.index);
+        self.ready_bytes += outbox::text_bytes(&reply);
         self.slots.push(Slot { protocol, silent, command, first_key: None, answer: Answer::Ready(reply) });
     }
 
@@ -172,6 +181,7 @@ impl Pipeline {
         status: &dyn Fn() -> Arc<Status>,
         out: &mut BytesMut,
     ) -> bool {
+        self.ready_bytes = 0;
         let mut outcomes = outcomes.into_iter();
         let mut whole = true;
         let share = took / u32::try_from(self.slots.len()).unwrap_or(u32::MAX).max(1);
@@ -233,6 +243,10 @@ impl After {
         Some(match self {
             After::Plain => reply,
             After::Scan => shared.cursors.to_client(reply),
+            After::Publish(channel) => match reply {
+                Reply::Integer(_) => Reply::Integer(shared.channels.receivers(&channel) as i64),
+                reply => reply,
+            },
             After::Info(sections) => {
                 if let Reply::Array(counts) = reply
                     && let [Reply::Integer(keys), Reply::Integer(ending), Reply::Integer(left_ms)] = counts[..]
@@ -241,8 +255,8 @@ impl After {
                 }
                 info::render(&sections, shared, &status())
             }
-            // A watched key was touched.
-            After::Exec(_) if reply == Reply::NullArray => reply,
+            // A watched key was touched, or none of it was carried out.
+            After::Exec(_) if matches!(reply, Reply::NullArray | Reply::Error(_)) => reply,
             After::Exec(parts) => {
                 let Reply::Array(replies) = reply else { return None };
                 let mut replies = replies.into_iter();

@@ -15,6 +15,8 @@ use super::outbox::Message;
 
 /// The longest name of a channel, and the longest pattern, in bytes.
 const NAME_BYTES_MAX: usize = 64 * 1024;
+/// How many bytes all names of one client take at most.
+const NAMES_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What is subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,7 @@ type Subscribers = BTreeMap<u64, Arc<Client>>;
 struct Own {
     channels: BTreeSet<Bytes>,
     patterns: BTreeSet<Bytes>,
+    name_bytes: usize,
 }
 
 impl Own {
@@ -100,9 +103,10 @@ impl Channels {
         if own.names(kind).contains(name) {
             return Ok(own.counts());
         }
-        if own.counts().sum() >= subscriptions_max {
+        if own.counts().sum() >= subscriptions_max || own.name_bytes + name.len() > NAMES_BYTES_MAX {
             return Err(NotTaken::TooMany);
         }
+        own.name_bytes += name.len();
         // A copy: a slice would keep the whole block it came from.
         let name = Bytes::copy_from_slice(name);
         let subscribers = match kind {
@@ -141,14 +145,13 @@ impl Channels {
         }
     }
 
-    /// Sends a message to all who have subscribed to the channel; how many that were.
-    pub fn publish(&self, channel: &Bytes, message: &Bytes, bytes_max: usize, metrics: &Metrics) -> usize {
+    /// Sends a message to all who have subscribed to the channel.
+    pub fn publish(&self, channel: &Bytes, message: &Bytes, bytes_max: usize, metrics: &Metrics) {
         let all = self.lock();
-        let text = |text: &Bytes| Reply::Bulk(text.clone());
-        let mut receivers = 0;
-        let mut deliver = |subscribers: &Subscribers, message: Reply| {
+        // Copies: slices would keep the whole blocks they came from for as long as somebody does not read.
+        let text = |text: &Bytes| Reply::Bulk(Bytes::copy_from_slice(text));
+        let deliver = |subscribers: &Subscribers, message: Reply| {
             for client in subscribers.values() {
-                receivers += 1;
                 if client.outbox.push(Message::Reply(message.clone()), bytes_max) {
                     client.notices.raise(Notice::Push);
                 } else if !client.notices.has(Notice::Kill) {
@@ -167,7 +170,14 @@ impl Channels {
                 deliver(subscribers, Reply::Push(words));
             }
         }
-        receivers
+    }
+
+    /// How many a message to this channel would reach.
+    pub fn receivers(&self, channel: &Bytes) -> usize {
+        let all = self.lock();
+        let by_pattern = all.patterns.values().filter(|(glob, _)| glob.matches(channel));
+        by_pattern.map(|(_, subscribers)| subscribers.len()).sum::<usize>()
+            + all.channels.get(channel).map_or(0, Subscribers::len)
     }
 
     /// The channels somebody has subscribed to by name, in order.
@@ -194,7 +204,9 @@ impl Channels {
 impl Subscriptions {
     fn remove(&mut self, kind: Kind, name: &Bytes, id: u64) -> Counts {
         let Some(own) = self.by_client.get_mut(&id) else { return Counts::default() };
-        own.names(kind).remove(name);
+        if own.names(kind).remove(name) {
+            own.name_bytes -= name.len();
+        }
         let counts = own.counts();
         if counts.sum() == 0 {
             self.by_client.remove(&id);
@@ -245,7 +257,8 @@ mod tests {
         channels.subscribe(Kind::Channel, &text("news"), &slow, 10).expect("taken");
         channels.subscribe(Kind::Pattern, &text("n*"), &quick, 10).expect("taken");
         for _ in 0..100 {
-            assert_eq!(channels.publish(&text("news"), &text("hello"), 1_000, &metrics), 2);
+            assert_eq!(channels.receivers(&text("news")), 2);
+            channels.publish(&text("news"), &text("hello"), 1_000, &metrics);
             assert_eq!(quick.outbox.take(usize::MAX).len(), 1);
         }
         assert!(slow.notices.has(Notice::Kill) && !quick.notices.has(Notice::Kill));

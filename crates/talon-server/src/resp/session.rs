@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use talon_core::command::{unknown_command, unknown_subcommand};
 use talon_core::request::Args;
-use talon_core::{Consistency, Flag, Refusal, Reply, Request, Status, Watch};
+use talon_core::{Consistency, Flag, Listener, Refusal, Reply, Request, Status, Watch};
 use talon_resp::{Limits, Protocol, Words};
 use tokio::time::Instant;
 
@@ -29,7 +29,7 @@ use super::rates::Rates;
 use super::settings::RespSettings;
 use super::shown::Shown;
 use super::slowlog::SlowLog;
-use super::table::{self, Action, Entry, Row, ServerCommand};
+use super::table::{self, Action, Entry, Row, ServerCommand, Treatment};
 use super::tunables::Tunables;
 
 /// How old the numbers of keys in `INFO` may be when it was not asked for by name.
@@ -122,6 +122,12 @@ impl Shared {
     }
 }
 
+impl Listener for Shared {
+    fn hear(&self, channel: &Bytes, message: &Bytes) {
+        self.channels.publish(channel, message, self.settings.push_bytes_max, &self.metrics);
+    }
+}
+
 /// What a command of the connection works with.
 pub(crate) struct Context<'a> {
     pub session: &'a mut Session,
@@ -149,6 +155,16 @@ struct Queue {
     bytes: usize,
     /// A command was refused: EXEC will be, too.
     spoilt: bool,
+}
+
+/// What a client has chosen for its reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Choices {
+    pub consistency: Consistency,
+    /// The snapshot that plain reads are answered from.
+    pub snapshot: Option<u64>,
+    /// After READONLY.
+    pub readonly: bool,
 }
 
 /// One connection's state.
@@ -206,10 +222,17 @@ impl Session {
         }
     }
 
+    /// What holds for the calls that come now.
+    pub fn choices(&self) -> Choices {
+        Choices { consistency: self.consistency, snapshot: self.snapshot, readonly: self.readonly }
+    }
+
     /// As after connecting.
     pub fn reset(&mut self, shared: &Shared) {
         shared.channels.leave(self.client.id);
         shared.monitors.leave(self.client.id);
+        // Nothing comes any more, and what has come would be taken for replies.
+        self.client.outbox.clear();
         self.client.is_monitor.store(false, std::sync::atomic::Ordering::Relaxed);
         *self = Session::new(self.client.clone(), &shared.settings);
         let mut profile = self.client.profile();
@@ -545,7 +568,8 @@ impl Session {
             };
             parts.push((entry.index, part));
         }
-        if watches.is_empty() {
+        // A snapshot's keys are not touched any more, and nothing is written.
+        if watches.is_empty() || self.snapshot.is_some() {
             pipeline.exec(protocol, silent, entry, requests, parts);
         } else {
             pipeline.defer(protocol, silent, entry, Deferred::Exec { requests, watches }, After::Exec(parts));
@@ -597,6 +621,10 @@ impl Session {
         }
         for name in all {
             self.subscriptions = shared.channels.unsubscribe(kind, &name, id);
+            if self.subscriptions.sum() == 0 && !self.client.is_monitor.load(Ordering::Relaxed) {
+                // What has come and is not sent yet would be taken for a reply.
+                self.client.outbox.clear();
+            }
             self.confirm(entry, word, Reply::Bulk(name), pipeline);
         }
     }
@@ -619,13 +647,15 @@ fn acts_inside_multi(name: &str) -> bool {
 
 /// Brings a request into the core's form, and says what is to be done with its reply.
 fn prepare(entry: &Entry, request: &mut Request, shared: &Shared) -> Result<After, Refusal> {
-    if !entry.is_scan {
-        return Ok(After::Plain);
+    let Some(first) = request.args.first_mut() else { return Ok(After::Plain) };
+    match entry.treatment {
+        Treatment::Plain => Ok(After::Plain),
+        Treatment::Scan => {
+            *first = shared.cursors.to_core(first)?;
+            Ok(After::Scan)
+        }
+        Treatment::Publish => Ok(After::Publish(first.clone())),
     }
-    if let Some(cursor) = request.args.first_mut() {
-        *cursor = shared.cursors.to_core(cursor)?;
-    }
-    Ok(After::Scan)
 }
 
 /// Counts a number of open connections down again when it is dropped.

@@ -38,8 +38,9 @@ fn redact(command: &str, args: &mut [Bytes]) {
         "auth" => args.iter_mut().for_each(hide),
         "hello" => {
             // Where it stands is only known if everything before it is right: whatever comes behind the word is hidden.
-            let secret = args.iter().position(|arg| arg.eq_ignore_ascii_case(b"auth"));
-            if let Some(place) = secret {
+            // (It may be somebody's name, too: then there is another one.)
+            let is_auth: Vec<bool> = args.iter().map(|arg| arg.eq_ignore_ascii_case(b"auth")).collect();
+            for place in (0..args.len()).filter(|place| is_auth[*place]) {
                 args.iter_mut().skip(place + 1).take(2).for_each(hide);
             }
         }
@@ -78,6 +79,7 @@ mod tests {
             ("Auth me sesame", "Auth (redacted) (redacted)"),
             ("HELLO 3 SETNAME n AUTH me sesame", "HELLO 3 SETNAME n AUTH (redacted) (redacted)"),
             ("hello 3 auth me sesame setname n", "hello 3 auth (redacted) (redacted) setname n"),
+            ("HELLO 3 SETNAME auth AUTH me sesame", "HELLO 3 SETNAME auth (redacted) (redacted) (redacted)"),
             ("HELLO 3 auth me", "HELLO 3 auth (redacted)"),
             ("CONFIG SET timeout 1 requirepass sesame", "CONFIG SET timeout 1 requirepass (redacted)"),
             ("CONFIG GET requirepass", "CONFIG GET requirepass"),

@@ -97,6 +97,16 @@ impl Row {
     }
 }
 
+/// What the front door does about a data command beside handing it on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Treatment {
+    Plain,
+    /// SCAN: its cursor is translated.
+    Scan,
+    /// PUBLISH: the subscribers are counted here.
+    Publish,
+}
+
 /// A row with its place in the table; those of subcommands are behind all others.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -104,8 +114,8 @@ pub(crate) struct Entry {
     pub row: Row,
     /// Where its subcommands are among all of them.
     subcommands_at: Range<usize>,
-    /// SCAN: its cursor is translated.
-    pub is_scan: bool,
+    /// Beside handing it on.
+    pub treatment: Treatment,
 }
 
 impl Entry {
@@ -171,8 +181,12 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         .chain(server)
         .enumerate()
         .map(|(index, row)| {
-            let mut entry = Entry { index, row, subcommands_at: 0..0, is_scan: false };
-            entry.is_scan = entry.facts().name == "scan";
+            let mut entry = Entry { index, row, subcommands_at: 0..0, treatment: Treatment::Plain };
+            entry.treatment = match entry.facts().name {
+                "scan" => Treatment::Scan,
+                "publish" => Treatment::Publish,
+                _ => Treatment::Plain,
+            };
             entry
         })
         .collect();
@@ -182,7 +196,7 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
         let begin = subcommands.len();
         for row in entry.rows() {
             let index = count + subcommands.len();
-            subcommands.push(Entry { index, row, subcommands_at: 0..0, is_scan: false });
+            subcommands.push(Entry { index, row, subcommands_at: 0..0, treatment: Treatment::Plain });
         }
         entry.subcommands_at = begin..subcommands.len();
     }

@@ -208,6 +208,8 @@ impl Database for Double {
         view.read_all(&calls)
     }
 
+    fn listen(&self, _: std::sync::Weak<dyn talon_core::Listener>) {}
+
     fn status(&self) -> Arc<Status> {
         Arc::clone(&self.status.lock().unwrap())
     }

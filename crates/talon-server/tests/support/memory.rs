@@ -1,12 +1,12 @@
 //! A database in memory behind the front doors: everything real but the cluster.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 use talon_core::script::MemorySource;
 use talon_core::{
-    AdminError, Administer, Call, Consistency, Database, Denied, Member, MemberRole, Outcome, PointInTime, Reply,
-    Request, Role, Source, StateHash, Status, Transaction, Watch, Watches,
+    AdminError, Administer, Call, Consistency, Database, Denied, Listener, Listeners, Member, MemberRole, Outcome,
+    PointInTime, Reply, Request, Role, Source, StateHash, Status, Transaction, Watch, Watches,
 };
 use tokio::sync::watch;
 
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 pub struct MemoryDatabase {
     data: Mutex<MemorySource>,
     watches: Arc<Watches>,
+    listeners: Listeners,
     status: watch::Sender<Arc<Status>>,
     /// What the next calls are denied with.
     denied: Mutex<Option<Denied>>,
@@ -57,6 +58,7 @@ impl MemoryDatabase {
         MemoryDatabase {
             data: Mutex::new(MemorySource::default()),
             watches: Arc::default(),
+            listeners: Listeners::default(),
             status: watch::channel(Arc::new(status)).0,
             denied: Mutex::new(None),
             batches: Mutex::new(Vec::new()),
@@ -105,7 +107,7 @@ impl MemoryDatabase {
             return vec![Ok(Reply::NullArray)];
         }
         let watched = self.watches.begin();
-        let (outcomes, touches) = data.transact(clock_ms, |transaction| {
+        let (outcomes, touches, published) = data.transact(clock_ms, |transaction| {
             transaction.keep_touches();
             transaction.begin_entry(clock_ms, clock_ms);
             let carry_out = |call: &Call| match (&denied, status.leader()) {
@@ -117,9 +119,10 @@ impl MemoryDatabase {
                 _ => talon_core::request::execute(transaction, call).map_err(|fault| Denied::Fault(fault.0)),
             };
             let outcomes = calls.iter().map(carry_out).collect();
-            (outcomes, transaction.take_touches().filter(|_| watched))
+            (outcomes, transaction.take_touches().filter(|_| watched), transaction.take_published())
         });
         self.watches.end(touches, || ());
+        self.listeners.tell(&published);
         outcomes
     }
 }
@@ -136,7 +139,8 @@ impl Database for MemoryDatabase {
             return Err(Denied::NotLeader { leader: leader.clone() });
         }
         let data = self.data.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut watch, ()) = self.watches.watch(&keys, || ()).expect("whoever carries out holds the data");
+        let mut watch = self.watches.watch(&keys);
+        watch.begin(|| ()).expect("whoever carries out holds the data");
         let records: Vec<_> = keys.iter().map(|key| data.get(key).expect("memory does not fail")).collect();
         watch.judge(&records, Self::now_ms(), status.term);
         Ok(watch)
@@ -153,6 +157,10 @@ impl Database for MemoryDatabase {
 
     async fn read_at(&self, view: Arc<dyn PointInTime>, calls: Vec<Call>) -> Vec<Outcome> {
         view.read_all(&calls)
+    }
+
+    fn listen(&self, listener: Weak<dyn Listener>) {
+        self.listeners.add(listener);
     }
 
     fn status(&self) -> Arc<Status> {

@@ -31,6 +31,7 @@ fn libraries_above_the_clients() {
     let cluster = Cluster::start(3);
     let scripts = [
         Some(python("current", "cachelib_cache.py")),
+        Some(python("current", "celery_results.py")),
         Some(python("current", "django_cache.py")),
         node("connect_redis.mjs"),
         node("keyv.mjs"),

@@ -109,6 +109,7 @@ fn passwords_are_shown_to_nobody() {
         &["AUTH", "default", "abracadabra"],
         &["HELLO", "2", "AUTH", "default", "abracadabra"],
         &["HELLO", "2", "SETNAME", "a", "AUTH", "default", "abracadabra"],
+        &["HELLO", "2", "SETNAME", "auth", "AUTH", "default", "abracadabra"],
         &["CONFIG", "SET", "requirepass", "abracadabra"],
     ] {
         client.call(words).expect("answered");

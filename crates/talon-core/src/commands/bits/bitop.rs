@@ -24,18 +24,30 @@ pub static BITOP: Command = Command {
     execute,
 };
 
+/// All sources together; a key may be named many times. Every node does the work, one command after the other.
+const WORK_BYTES_MAX: usize = 256 << 20;
+
+const TOO_MUCH: Refusal = Refusal::new("ERR BITOP reads 268435456 bytes at most");
+
 fn execute(transaction: &mut Transaction<'_>, args: &[Bytes]) -> Result<Reply, Error> {
     let operation = Operation::parse(&args[0]).ok_or(SYNTAX)?;
     let (destination, first, others) = (&args[1], &args[2], &args[3..]);
     if operation == Operation::Not && !others.is_empty() {
         return Err(Refusal::new("ERR BITOP NOT must be called with a single source key.").into());
     }
-    let mut result = BytesMut::from(&value(transaction, first)?[..]);
+    let first = value(transaction, first)?;
+    let mut work_bytes = first.len();
+    let mut result = BytesMut::from(&first[..]);
     if operation == Operation::Not {
         result.iter_mut().for_each(|byte| *byte = !*byte);
     }
     for source in others {
-        operation.fold(&mut result, &value(transaction, source)?);
+        let source = value(transaction, source)?;
+        work_bytes += source.len();
+        if work_bytes > WORK_BYTES_MAX {
+            return Err(TOO_MUCH.into());
+        }
+        operation.fold(&mut result, &source);
     }
     let length = result.len();
     if length == 0 {
@@ -117,6 +129,29 @@ mod tests {
                     prop_assert_eq!(Some(result[place]), expected);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::VALUE_BYTES_MAX;
+    use crate::request::Request;
+    use crate::script::MemorySource;
+    use crate::value::Record;
+
+    #[test]
+    fn what_it_reads_in_all_is_bounded() {
+        let mut source = MemorySource::default();
+        let value = Bytes::from(vec![1; VALUE_BYTES_MAX]);
+        source.data.insert(Bytes::from_static(b"k"), Record { value, expire_at_ms: 0 });
+        for (sources, goes) in [(WORK_BYTES_MAX / VALUE_BYTES_MAX, true), (WORK_BYTES_MAX / VALUE_BYTES_MAX + 1, false)]
+        {
+            let words = ["OR", "d"].into_iter().chain((0..sources).map(|_| "k")).map(Bytes::from).collect();
+            let request = Request::parse(b"BITOP", words).unwrap();
+            let reply = source.transact(1, |transaction| request.execute(transaction).unwrap());
+            assert_eq!(reply == Reply::Integer(VALUE_BYTES_MAX as i64), goes, "{sources}");
         }
     }
 }

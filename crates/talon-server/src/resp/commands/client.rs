@@ -1,5 +1,6 @@
 //! `CLIENT …`: connections about themselves and each other.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,9 +141,12 @@ fn on_or_off(arg: &Bytes) -> Result<bool, Refusal> {
     }
 }
 
+/// The longest name of a client or a library: many lists show it.
+const NAME_BYTES_MAX: usize = 4_096;
+
 /// Printable ASCII without spaces, as Redis wants names.
 fn plain(arg: &[u8]) -> Option<String> {
-    if !arg.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
+    if arg.len() > NAME_BYTES_MAX || !arg.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
         return None;
     }
     String::from_utf8(arg.to_vec()).ok()
@@ -175,7 +179,7 @@ fn set_info(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal>
 fn reply(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     let session = &mut *context.session;
     match &args[1] {
-        mode if mode.eq_ignore_ascii_case(b"on") => session.mute = false,
+        mode if mode.eq_ignore_ascii_case(b"on") => (session.mute, session.mute_this) = (false, false),
         mode if mode.eq_ignore_ascii_case(b"off") => session.mute = true,
         mode if mode.eq_ignore_ascii_case(b"skip") => {
             session.mute_this = true;
@@ -196,7 +200,7 @@ fn list(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
             clients.retain(|client| wanted.fits(client));
         }
         [option, ids @ ..] if option.eq_ignore_ascii_case(b"id") && !ids.is_empty() => {
-            let ids: Vec<i64> = ids
+            let ids: HashSet<i64> = ids
                 .iter()
                 .map(|id| parse_integer(id).ok_or(Refusal::new("ERR Invalid client ID")))
                 .collect::<Result<_, _>>()?;

@@ -9,6 +9,9 @@ use super::{help, lossy, name_pattern};
 use crate::resp::session::Context;
 use crate::resp::table::{self, Action, Entry, ServerCommand, facts, now};
 
+/// How many commands one question may name.
+const NAMES_MAX: usize = 1_024;
+
 const OPEN: &[Flag] = &[Flag::Loading, Flag::Stale];
 
 /// The rows of this family.
@@ -67,6 +70,7 @@ fn info(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     if args.len() == 1 {
         return all(context, args);
     }
+    check_names(args)?;
     let described = args[1..].iter().map(|name| match find(name) {
         None => Reply::Null,
         Some(Found::Entry(entry)) => describe_entry(entry),
@@ -83,7 +87,18 @@ fn docs(_: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     if args.len() == 1 {
         return Ok(Reply::Map(table::entries().iter().map(|entry| pair(Found::Entry(entry))).collect()));
     }
+    check_names(args)?;
     Ok(Reply::Map(args[1..].iter().filter_map(|name| find(name)).map(pair).collect()))
+}
+
+/// What is said of one name may be many times as long as the name.
+fn check_names(args: &[Bytes]) -> Result<(), Refusal> {
+    if args.len() > 1 + NAMES_MAX {
+        return Err(Refusal::from_string(format!(
+            "ERR more than {NAMES_MAX} names; without any, all commands are described"
+        )));
+    }
+    Ok(())
 }
 
 fn document(facts: &'static Facts, subcommands: &[&'static Facts]) -> Reply {
@@ -157,15 +172,16 @@ fn keys_of(line: &[Bytes]) -> Result<(&'static Facts, Vec<Bytes>), Refusal> {
     let Some(entry) = table::lookup(name) else { return Err(invalid) };
     let facts = match words.first() {
         Some(own) if !entry.subcommands().is_empty() => {
-            table::subcommand_entry(entry, own).map(Entry::facts).ok_or(invalid)?
+            table::subcommand_entry(entry, own).map(Entry::facts).ok_or_else(|| invalid.clone())?
         }
         _ => entry.facts(),
     };
     if let (table::Row::Data(command), [_, _, inner @ ..]) = (entry.row, words)
         && command.id == talon_core::commands::talon::ONCE.id
     {
-        // Its keys are those of the command inside.
-        return keys_of(inner);
+        // Its keys are those of the command inside, which is no other ONCE.
+        let nested = inner.first().is_some_and(|name| name.eq_ignore_ascii_case(b"once"));
+        return if nested { Err(invalid) } else { keys_of(inner) };
     }
     if facts.keys.first == 0 {
         return Err(Refusal::new("ERR The command has no key arguments"));

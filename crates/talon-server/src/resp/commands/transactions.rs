@@ -1,5 +1,7 @@
 //! `MULTI` and its family, and `WAIT`.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use talon_core::{Facts, Flag, Group, KeySpec, Refusal, Reply};
 
@@ -72,10 +74,14 @@ fn watch(context: &mut Context<'_>, keys: &[Bytes]) -> Result<Deferred, Refusal>
         // As in Redis, this spoils nothing.
         return Err(Refusal::new("ERR WATCH inside MULTI is not allowed"));
     }
+    // Each key once, and none that is watched already.
+    let known: HashSet<&Bytes> = session.watches.iter().flat_map(|watch| watch.keys()).collect();
+    let keys: Vec<Bytes> =
+        keys.iter().filter(|key| !known.contains(key)).cloned().collect::<HashSet<_>>().into_iter().collect();
     let keys_max = context.shared.settings.watched_keys_max;
     if session.watched() + keys.len() > keys_max {
         let line = format!("ERR a client may watch {keys_max} keys (watched_keys_max)");
         return Err(Refusal::from_string(line));
     }
-    Ok(Deferred::Watch(keys.to_vec()))
+    Ok(Deferred::Watch(keys))
 }
