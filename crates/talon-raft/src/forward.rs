@@ -5,6 +5,7 @@
 //! where they are, so that the client's next read finds them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use talon_core::{Call, Consistency, Denied, Outcome, Proposal, Refusal, Reply, outcomes};
@@ -33,7 +34,7 @@ const ANSWER_BYTES_MAX: usize = 128 << 20;
 const ANSWER_MS_MAX: u64 = 20_000;
 /// How long the answer of a node that leads no more is waited for: it, too, knows that it does not know.
 const DEPOSED_MAX: Duration = Duration::from_millis(2_000);
-/// How long this node's state may take to come to where the leader carried out the calls, ms. It answers all the same.
+/// How long an answer waits for this node's state to come to where the leader carried out the calls, ms. After that, reads wait for it.
 const REACH_MS_MAX: u64 = 1_000;
 /// How long to wait before looking again who leads.
 const RETRY: Duration = Duration::from_millis(10);
@@ -42,12 +43,20 @@ const RETRY: Duration = Duration::from_millis(10);
 pub(crate) struct Forwarder {
     network: Network,
     permits: Arc<Semaphore>,
+    /// What clients of this node have written by way of the leader is in the state from this log index on: their reads wait for it.
+    floor: AtomicU64,
 }
 
 impl Forwarder {
     /// With nothing under way.
     pub fn new(network: Network) -> Forwarder {
-        Forwarder { network, permits: Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX / PERMIT_BYTES)) }
+        let permits = Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX / PERMIT_BYTES));
+        Forwarder { network, permits, floor: AtomicU64::new(0) }
+    }
+
+    /// The log index that this node's state has to have come to before plain reads are answered here.
+    pub fn floor(&self) -> u64 {
+        self.floor.load(Ordering::Acquire)
     }
 }
 
@@ -122,6 +131,7 @@ async fn send(inner: &Arc<Inner>, calls: &[Call], consistency: Consistency, dead
         Ok((outcomes, index)) if outcomes.len() == count => {
             let writes = calls.iter().zip(&outcomes).any(|(call, outcome)| call.is_write() && outcome.is_ok());
             if writes {
+                inner.forwarder.floor.fetch_max(index, Ordering::AcqRel);
                 reached(inner, index, inner.time.monotonic_ms() + REACH_MS_MAX).await;
             }
             outcomes

@@ -80,7 +80,7 @@ pub(crate) async fn read(
                 }
                 result => return result,
             },
-            Way::Snapshot => (snapshot_view(inner, wanted.deadline_ms).await?, 0),
+            Way::Snapshot => (snapshot_view(inner, &wanted).await?, 0),
             Way::Fresh { clock_ms } => (inner.stores.view().map_err(fault)?, clock_ms),
         };
         if let ReadOutcome::Replies(replies) = read_view(inner, view.clone(), &calls, clock_ms, wide).await? {
@@ -107,7 +107,7 @@ pub(crate) async fn point_in_time(inner: &Inner, wanted: Wanted, mut now: Readin
                 }
                 Err(denied) => Err(denied),
             },
-            Way::Snapshot => snapshot_view(inner, wanted.deadline_ms).await,
+            Way::Snapshot => snapshot_view(inner, &wanted).await,
             Way::Fresh { .. } => inner.stores.view().map_err(fault),
         };
     }
@@ -373,7 +373,8 @@ async fn tick(inner: &Inner, tick_ms: u64, deadline_ms: u64) -> Result<(), Denie
 }
 
 /// The newest view, if this node may answer from it without being the leader.
-async fn snapshot_view(inner: &Inner, deadline_ms: u64) -> Result<Arc<ReadView>, Denied> {
+async fn snapshot_view(inner: &Inner, wanted: &Wanted) -> Result<Arc<ReadView>, Denied> {
+    let deadline_ms = wanted.deadline_ms;
     loop {
         let status = inner.status.borrow().clone();
         let leads = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
@@ -389,6 +390,13 @@ async fn snapshot_view(inner: &Inner, deadline_ms: u64) -> Result<Arc<ReadView>,
     let bound_ms = inner.settings.replica_staleness_ms_max;
     if !leads && bound_ms > 0 && behind_ms > bound_ms {
         return Err(Denied::Stale { behind_ms, bound_ms });
+    }
+    let floor = inner.forwarder.floor();
+    if wanted.consistency != Consistency::Snapshot
+        && inner.stores.applied_index() < floor
+        && !reached(inner, floor, deadline_ms).await
+    {
+        return Err(Denied::Stale { behind_ms, bound_ms: 0 });
     }
     inner.stores.view().map_err(fault)
 }

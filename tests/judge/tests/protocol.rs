@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use talon_judge::arguments;
 use talon_judge::random::Random;
-use talon_tests_support::{Bytes, Client, Cluster, RedisServer, Value};
+use talon_tests_support::{Bytes, Client, Cluster, RedisServer, Value, free_ports};
 
 const VALUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const KEY_BYTES_MAX: usize = 64 * 1024;
@@ -282,7 +282,11 @@ fn the_largest_value_goes_and_comes_and_a_larger_one_is_refused() {
 
 #[test]
 fn a_scan_visits_every_key_and_slots_are_rediss() {
-    let redis = RedisServer::start(&["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"]);
+    // By itself it takes one from those that the system hands to outgoing connections.
+    let bus_port = free_ports(1)[0].to_string();
+    let cluster_flags =
+        ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", &bus_port];
+    let redis = RedisServer::start(&cluster_flags);
     let cluster = Cluster::start(3);
     let mut ours = cluster.connect_to_leader();
     let mut theirs = Client::connect(redis.address()).expect("connected");

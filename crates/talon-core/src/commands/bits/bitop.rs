@@ -111,6 +111,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::limits::VALUE_BYTES_MAX;
+    use crate::request::Request;
+    use crate::script::MemorySource;
+    use crate::value::Record;
 
     proptest! {
         #[test]
@@ -131,15 +135,6 @@ mod tests {
             }
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::limits::VALUE_BYTES_MAX;
-    use crate::request::Request;
-    use crate::script::MemorySource;
-    use crate::value::Record;
 
     #[test]
     fn what_it_reads_in_all_is_bounded() {
