@@ -40,11 +40,15 @@ pub enum Bug {
     HalfInstalledCheckpoint,
     /// Replies are matched to requests by their place in the log.
     ReplyByIndex,
+    /// A transaction with watched keys goes ahead although an entry that is under way may touch them.
+    ExecDoesNotWait,
+    /// A sequence of `ONCE` that comes again is carried out again.
+    OnceForgets,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 17] = [
+    pub const ALL: [Bug; 19] = [
         Bug::AcknowledgeBeforeSync,
         Bug::ApplyOutOfOrder,
         Bug::ForgetVote,
@@ -62,6 +66,8 @@ impl Bug {
         Bug::ProposeTwice,
         Bug::HalfInstalledCheckpoint,
         Bug::ReplyByIndex,
+        Bug::ExecDoesNotWait,
+        Bug::OnceForgets,
     ];
 }
 
