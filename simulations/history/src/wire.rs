@@ -123,7 +123,9 @@ impl Action {
         };
         match (self, value) {
             (_, Value::Error(text)) => error(text),
-            (Action::Transaction(_) | Action::Watched { .. }, Value::Nil) => Outcome::Refused("EXEC answered nil".to_owned()),
+            (Action::Transaction(_) | Action::Watched { .. }, Value::Nil) => {
+                Outcome::Refused("EXEC answered nil".to_owned())
+            }
             (Action::Transaction(_) | Action::Watched { .. }, Value::Array(values)) => {
                 // One write with an unknown fate makes that of the whole unknown.
                 let inside = values.iter().find_map(|value| match value {

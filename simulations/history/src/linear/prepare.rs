@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{Options, Tolerance};
 use super::keys::{Act, Does, End, NEVER, Step};
+use super::{Options, Tolerance};
 use crate::parts::{Deed, Part, known_keys, parts};
 use crate::{Action, Consistency, Deadline, History, Operation, Outcome, Reply, Ttl, Verdict, Word};
 
