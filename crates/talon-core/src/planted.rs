@@ -44,11 +44,15 @@ pub enum Bug {
     ExecDoesNotWait,
     /// A sequence of `ONCE` that comes again is carried out again.
     OnceForgets,
+    /// A fresh read on a follower does not wait until its state has come to where the leader's was.
+    FollowerDoesNotCatchUp,
+    /// Reads through a snapshot's handle are answered from the newest state.
+    HandleMovesOn,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 19] = [
+    pub const ALL: [Bug; 21] = [
         Bug::AcknowledgeBeforeSync,
         Bug::ApplyOutOfOrder,
         Bug::ForgetVote,
@@ -68,6 +72,8 @@ impl Bug {
         Bug::ReplyByIndex,
         Bug::ExecDoesNotWait,
         Bug::OnceForgets,
+        Bug::FollowerDoesNotCatchUp,
+        Bug::HandleMovesOn,
     ];
 }
 

@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use talon_core::{Call, Request};
 use talon_history::model::Entry;
 use talon_history::{Action, Operation, Reply, Word};
 
 use super::{Case, Finding, Invariant, Score};
+use crate::ledger::CommittedContent;
 use crate::replay::{Done, Replay};
 use crate::workloads::{WorkloadKind, prefix};
 
@@ -31,7 +33,12 @@ pub fn judge(case: &Case<'_>, score: &mut Score) {
     let mut replay = Replay::default();
     for (index, entry) in case.entries {
         let mut rows: Vec<Rows> = Vec::new();
-        let stepped = replay.each(*index, entry, |model| rows.push(watched_rows(model.entries())));
+        let keep = names_watched(&entry.content);
+        let stepped = replay.each(*index, entry, |model| {
+            if keep {
+                rows.push(watched_rows(model.entries()));
+            }
+        });
         // What is wrong with the entry was said when it was first applied.
         let Ok(all_done) = stepped else { return };
         for (place, done) in all_done.iter().enumerate() {
@@ -76,6 +83,17 @@ fn one(
             Finding { index: Some(at.0), ..Finding::of(Invariant::Watched, what, vec![operation.clone()]) }
         });
     }
+}
+
+/// Whether an entry is about keys that are watched at all.
+fn names_watched(content: &CommittedContent) -> bool {
+    let CommittedContent::Writes { calls, .. } = content else { return false };
+    let names =
+        |request: &Request| request.args.iter().any(|arg| arg.starts_with(prefix(WorkloadKind::Watched).as_bytes()));
+    calls.iter().any(|call| match call {
+        Call::One(request) => names(request),
+        Call::Transaction(requests) => requests.iter().any(names),
+    })
 }
 
 fn watched_rows(entries: &Rows) -> Rows {
