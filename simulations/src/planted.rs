@@ -27,7 +27,12 @@ pub fn scenario(bug: Bug) -> &'static str {
         Bug::TransferKeepsLease => "unheard-transfer",
         Bug::VoteWithinOldLease => "usurped",
         Bug::ProposeTwice | Bug::ReplyByIndex => "partition",
-        Bug::ApplyOutOfOrder | Bug::HalfTransaction => "swarm",
+        Bug::ApplyOutOfOrder
+        | Bug::HalfTransaction
+        | Bug::ExecDoesNotWait
+        | Bug::OnceForgets
+        | Bug::FollowerDoesNotCatchUp
+        | Bug::HandleMovesOn => "swarm",
     }
 }
 

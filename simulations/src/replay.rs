@@ -112,7 +112,7 @@ pub fn agrees(action: &Action, expected: &Reply, reply: &Reply) -> bool {
 /// The actions that an action is made of: a transaction's one by one.
 pub fn flat(action: &Action) -> Vec<&Action> {
     match action {
-        Action::Transaction(actions) => actions.iter().flat_map(flat).collect(),
+        Action::Transaction(actions) | Action::Watched { actions, .. } => actions.iter().flat_map(flat).collect(),
         one => vec![one],
     }
 }
@@ -120,7 +120,9 @@ pub fn flat(action: &Action) -> Vec<&Action> {
 /// The reply to each of [`flat`]'s actions.
 pub fn flat_replies<'a>(action: &Action, reply: &'a Reply) -> Vec<&'a Reply> {
     match (action, reply) {
-        (Action::Transaction(actions), Reply::Many(replies)) if actions.len() == replies.len() => {
+        (Action::Transaction(actions) | Action::Watched { actions, .. }, Reply::Many(replies))
+            if actions.len() == replies.len() =>
+        {
             actions.iter().zip(replies).flat_map(|(action, reply)| flat_replies(action, reply)).collect()
         }
         (_, reply) => vec![reply],
@@ -164,6 +166,13 @@ fn action(request: &Request) -> Result<Option<Action>, String> {
         ("mget", keys) => Action::Mget(keys.to_vec()),
         ("delprefix", [prefix]) => Action::DelPrefix(prefix.clone()),
         ("scanprefix", [prefix, ..]) => Action::Scan(prefix.clone()),
+        ("once", [session, sequence, _, ..]) => {
+            let [_, _, name, own @ ..] = &request.args[..] else { return Err(unknown()) };
+            let inner = Request::parse(name, own.to_vec()).map_err(|_| unknown())?;
+            let inner = action(&inner)?.ok_or_else(unknown)?;
+            let sequence = u64::try_from(number(sequence)?).map_err(|_| unknown())?;
+            Action::Once { session: session.clone(), sequence, action: Box::new(inner) }
+        }
         _ => return Err(unknown()),
     }))
 }
@@ -219,6 +228,7 @@ mod tests {
             Action::Mget(vec!["a".into(), "b".into()]),
             Action::DelPrefix("p".into()),
             Action::Scan("p".into()),
+            Action::Once { session: "s".into(), sequence: 3, action: Box::new(Action::incr_by("n", 2)) },
         ];
         for action in all {
             let words: Vec<Bytes> = action.commands().remove(0).into_iter().map(Bytes::from).collect();

@@ -259,3 +259,68 @@ fn i09_a_row_that_differs_from_the_model() {
         assert_eq!(side_by_side(&other, &both).findings.len(), 1, "the machine has {other:?}");
     }
 }
+
+/// A transaction that saw this value since 1000 ms, and goes ahead now.
+fn goes_ahead(story: &mut Story, at_ms: u64, seen: &str, value: &str) {
+    let set = Action::set("w:a", value);
+    story.commits(at_ms, 0, std::slice::from_ref(&set));
+    let seen = vec![("w:a".into(), Some(seen.into()))];
+    story.answers(
+        at_ms,
+        Action::Watched { since_us: 1_000_000, seen, actions: vec![set] },
+        Reply::Many(vec![Reply::Ok]),
+    );
+}
+
+#[test]
+fn watched_a_touch_that_leaves_the_value() {
+    let mut story = Story::new();
+    story.writes(900, Action::set("w:a", "1"), Reply::Ok);
+    goes_ahead(&mut story, 1_020, "1", "2");
+    let score = story.score();
+    assert!(score.findings.is_empty(), "{:?}", score.findings);
+    assert_eq!(score.checked.get(&Invariant::Watched), Some(&2));
+    let mut story = Story::new();
+    story.writes(900, Action::set("w:a", "1"), Reply::Ok);
+    story.writes(1_010, Action::set("w:a", "1"), Reply::Ok);
+    goes_ahead(&mut story, 1_020, "1", "2");
+    assert_eq!(story.violated(), [Invariant::Watched]);
+}
+
+#[test]
+fn watched_a_lost_update() {
+    let mut story = Story::new();
+    story.writes(900, Action::set("w:a", "1"), Reply::Ok);
+    goes_ahead(&mut story, 1_020, "1", "2");
+    goes_ahead(&mut story, 1_030, "1", "2");
+    let violated = story.violated();
+    assert!(violated.contains(&Invariant::Watched) && violated.contains(&Invariant::Linearizable), "{violated:?}");
+}
+
+#[test]
+fn once_a_sequence_that_is_done_again() {
+    let first = || Action::Once { session: "s".into(), sequence: 1, action: Box::new(Action::incr_by("n", 1)) };
+    let mut story = Story::new();
+    story.writes(1_000, first(), Reply::Int(1));
+    story.writes(1_010, first(), Reply::Int(1));
+    story.answers(1_020, Action::get("n"), bytes("1"));
+    assert_eq!(story.violated(), []);
+    story.answers(1_030, Action::get("n"), bytes("2"));
+    assert!(story.violated().contains(&Invariant::Once));
+}
+
+#[test]
+fn fresh_a_follower_that_is_further_behind_than_was_asked_for() {
+    let mut story = Story::new();
+    let old = story.writes(1_000, Action::set("a", "1"), Reply::Ok);
+    story.writes(1_100, Action::set("a", "2"), Reply::Ok);
+    let bounded = |story: &mut Story, ms| {
+        let id = story.answers(1_150, Action::get("a"), bytes("1"));
+        let operation = story.history.operation_mut(id);
+        (operation.applied, operation.consistency) = (Some(old), Consistency::Bounded(ms));
+    };
+    bounded(&mut story, 60);
+    assert_eq!(story.violated(), []);
+    bounded(&mut story, 20);
+    assert_eq!(story.violated(), [Invariant::Linearizable, Invariant::Fresh]);
+}

@@ -40,11 +40,19 @@ pub enum Bug {
     HalfInstalledCheckpoint,
     /// Replies are matched to requests by their place in the log.
     ReplyByIndex,
+    /// A transaction with watched keys goes ahead although an entry that is under way may touch them.
+    ExecDoesNotWait,
+    /// A sequence of `ONCE` that comes again is carried out again.
+    OnceForgets,
+    /// A fresh read on a follower does not wait until its state has come to where the leader's was.
+    FollowerDoesNotCatchUp,
+    /// Reads through a snapshot's handle are answered from the newest state.
+    HandleMovesOn,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 17] = [
+    pub const ALL: [Bug; 21] = [
         Bug::AcknowledgeBeforeSync,
         Bug::ApplyOutOfOrder,
         Bug::ForgetVote,
@@ -62,6 +70,10 @@ impl Bug {
         Bug::ProposeTwice,
         Bug::HalfInstalledCheckpoint,
         Bug::ReplyByIndex,
+        Bug::ExecDoesNotWait,
+        Bug::OnceForgets,
+        Bug::FollowerDoesNotCatchUp,
+        Bug::HandleMovesOn,
     ];
 }
 

@@ -89,6 +89,24 @@ pub enum Action {
     Scan(Word),
     /// `MULTI` … `EXEC` around others.
     Transaction(Vec<Action>),
+    /// `MULTI` … `EXEC` around others, behind a `WATCH`.
+    Watched {
+        /// When the `WATCH` had been answered, on the history's clock.
+        since_us: u64,
+        /// The watched keys, and the values that were read after the `WATCH`.
+        seen: Vec<(Word, Option<Word>)>,
+        /// What is done if nobody has touched them.
+        actions: Vec<Action>,
+    },
+    /// `ONCE session sequence` before another write.
+    Once {
+        /// The session's name.
+        session: Word,
+        /// The number within the session; what is sent again has the same one.
+        sequence: u64,
+        /// The write.
+        action: Box<Action>,
+    },
 }
 
 impl Action {
@@ -128,7 +146,7 @@ impl Action {
     pub fn writes(&self) -> bool {
         match self {
             Action::Get(_) | Action::Pttl(_) | Action::Exists(_) | Action::Mget(_) | Action::Scan(_) => false,
-            Action::Transaction(actions) => actions.iter().any(Action::writes),
+            Action::Transaction(actions) | Action::Watched { actions, .. } => actions.iter().any(Action::writes),
             _ => true,
         }
     }
@@ -150,6 +168,10 @@ impl Action {
             Action::Mset(pairs) => pairs.iter().map(|(key, _)| key).collect(),
             Action::DelPrefix(_) | Action::Scan(_) => Vec::new(),
             Action::Transaction(actions) => actions.iter().flat_map(Action::keys).collect(),
+            Action::Watched { seen, actions, .. } => {
+                seen.iter().map(|(key, _)| key).chain(actions.iter().flat_map(Action::keys)).collect()
+            }
+            Action::Once { action, .. } => action.keys(),
         }
     }
 }
@@ -157,6 +179,14 @@ impl Action {
 /// The words of the command, as a person would type them.
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Action::Watched { seen, .. } = self {
+            for (key, value) in seen {
+                match value {
+                    Some(value) => write!(f, "WATCH {key:?}, seen as {value:?}; ")?,
+                    None => write!(f, "WATCH {key:?}, missing; ")?,
+                }
+            }
+        }
         for (index, command) in self.commands().iter().enumerate() {
             if index > 0 {
                 f.write_str("; ")?;

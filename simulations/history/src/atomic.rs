@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::linear::{self, Options};
 use crate::parts::{Deed, Part, known_keys, parts};
-use crate::{Action, Consistency, History, Operation, Outcome, Reply, Ttl, Verdict, Word};
+use crate::{Action, History, Operation, Outcome, Reply, Ttl, Verdict, Word};
 
 /// Checks each group. `checked` counts reads of groups; the reads of a group that was not always written together are
 /// counted as undecided.
@@ -178,7 +178,7 @@ fn goes_back(register: &History, name: &Word) -> Verdict {
             verdict.violation(format!("{name:?}: {reply} had not been written"), [read]);
             continue;
         }
-        if read.consistency == Consistency::Stale {
+        if !read.consistency.keeps_sessions() {
             continue;
         }
         if let Some((earlier, seen)) = latest.get(&read.client).filter(|(earlier, _)| earlier.before(read)) {

@@ -9,8 +9,13 @@ use crate::{Consistency, History, Operation, Reply, Verdict, Word};
 
 /// Checks all counters. `checked` counts readings, and the answers to increments are readings too.
 pub fn check(history: &History) -> Verdict {
+    check_some(history, |_| true)
+}
+
+/// The same, of some counters.
+pub(crate) fn check_some(history: &History, is_wanted: impl Fn(&Word) -> bool) -> Verdict {
     let mut verdict = Verdict::default();
-    for (key, touches) in touches(history) {
+    for (key, touches) in touches(history).into_iter().filter(|(key, _)| is_wanted(key)) {
         let is_counter = touches.iter().any(|(_, part)| matches!(part.deed, Deed::IncrBy(_)))
             && touches.iter().all(|(_, part)| matches!(part.deed, Deed::IncrBy(_)) || !part.deed.writes());
         if is_counter {
@@ -154,7 +159,7 @@ impl<'a> Counter<'a> {
             while let Some(earlier) = over.next_if(|earlier| earlier.operation.before(reading.operation)) {
                 highest = highest.filter(|highest| highest.value >= earlier.value).or(Some(earlier));
             }
-            let session = reading.operation.consistency != Consistency::Stale || reading.operation.action.writes();
+            let session = reading.operation.consistency.keeps_sessions() || reading.operation.action.writes();
             let own = highest_of.get(&reading.operation.client).filter(|_| session);
             let own = own.filter(|own| own.operation.before(reading.operation));
             let high = highest.as_ref().filter(|_| reading.is_linearizable());

@@ -74,6 +74,15 @@ pub enum Consistency {
     Session,
     /// To see some state that was.
     Stale,
+    /// To see every write that was acknowledged so many ms before it was called.
+    Bounded(u64),
+}
+
+impl Consistency {
+    /// Whether a read sees at least what its client has seen and written before.
+    pub fn keeps_sessions(self) -> bool {
+        matches!(self, Consistency::Linearizable | Consistency::Session)
+    }
 }
 
 /// One call.

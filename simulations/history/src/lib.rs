@@ -8,6 +8,7 @@
 //! - [`wire`]: actions as words for RESP, and replies as outcomes.
 //! - [`model`]: the actions, carried out one after the other with the replicated clock.
 //! - [`linear`]: linearizability of each key, with keys that end.
+//! - [`once`]: what is sent again is done once.
 //! - [`atomic`]: keys that are written together are seen together.
 //! - [`counters`]: I11. [`durable`]: I7. [`session`]: positions, I4 and I5.
 
@@ -18,6 +19,7 @@ pub mod durable;
 pub mod history;
 pub mod linear;
 pub mod model;
+pub mod once;
 mod parts;
 pub mod session;
 mod verdict;

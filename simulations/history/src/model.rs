@@ -8,6 +8,7 @@ use crate::{Action, Condition, Deadline, Reply, Ttl, Word};
 const NOT_AN_INTEGER: &str = "ERR value is not an integer or out of range";
 const OVERFLOW: &str = "ERR increment or decrement would overflow";
 const NO_SUCH_KEY: &str = "ERR no such key";
+const NO_SESSION: &str = "NOSESSION this session is not known, or no longer: begin another one, with sequence 1";
 const INVALID_SET: &str = "ERR invalid expire time in 'set' command";
 const INVALID_PEXPIRE: &str = "ERR invalid expire time in 'pexpire' command";
 
@@ -25,6 +26,8 @@ pub struct Entry {
 pub struct Model {
     clock_ms: i64,
     entries: BTreeMap<Word, Entry>,
+    /// The last sequence of each session of `ONCE`, and the reply to it.
+    sessions: BTreeMap<Word, (u64, Reply)>,
 }
 
 impl Model {
@@ -111,10 +114,26 @@ impl Model {
                 };
                 Reply::Many(from.map(pair).collect())
             }
-            Action::Transaction(actions) => {
+            Action::Once { session, sequence, action } => self.once(clock_ms, session, *sequence, action),
+            Action::Transaction(actions) | Action::Watched { actions, .. } => {
                 Reply::Many(actions.iter().map(|action| self.carry_out(clock_ms, action)).collect())
             }
         }
+    }
+
+    fn once(&mut self, clock_ms: i64, session: &Word, sequence: u64, action: &Action) -> Reply {
+        match self.sessions.get(session) {
+            Some((known, reply)) if *known == sequence => return reply.clone(),
+            Some((known, _)) if *known > sequence => {
+                let last = format!("{known}, the last one of this session");
+                return Reply::Error(format!("ONCEOLD sequence {sequence} is behind {last}"));
+            }
+            None if sequence > 1 => return Reply::Error(NO_SESSION.to_owned()),
+            _ => {}
+        }
+        let reply = self.carry_out(clock_ms, action);
+        self.sessions.insert(session.clone(), (sequence, reply.clone()));
+        reply
     }
 
     fn value(&self, key: &Word) -> Reply {

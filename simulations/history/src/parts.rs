@@ -156,6 +156,33 @@ pub(crate) fn parts(action: &Action, reply: Option<&Reply>, known: &BTreeSet<Wor
             }
             Ok(all)
         }
+        Action::Watched { seen, actions, .. } => {
+            let replies = several(reply, actions.len())?;
+            let mut all = Vec::new();
+            for (action, reply) in actions.iter().zip(replies) {
+                all.extend(parts(action, reply.as_ref(), known)?);
+            }
+            for (key, value) in seen {
+                compare(&mut all, key, value.as_ref(), reply.is_some());
+            }
+            Ok(all)
+        }
+        Action::Once { action, .. } => parts(action, reply, known),
+    }
+}
+
+/// A transaction that depends on a key is done only if that still is what it was seen as: a comparison, and then what is done.
+fn compare(parts: &mut Vec<Part>, key: &Word, seen: Option<&Word>, is_done: bool) {
+    match parts.iter_mut().find(|part| part.key == *key && part.deed.writes()) {
+        Some(Part { deed: Deed::Set { condition: condition @ None, get: false, .. }, .. }) => {
+            *condition = Some(seen.map_or(Condition::Missing, |value| Condition::Equals(value.clone())));
+        }
+        // What was only looked at was so at that moment, if there was one.
+        None if is_done => {
+            let reply = Some(seen.map_or(Reply::Nil, |value| Reply::Bytes(value.clone())));
+            parts.insert(0, Part { key: key.clone(), deed: Deed::Get, reply });
+        }
+        _ => {}
     }
 }
 

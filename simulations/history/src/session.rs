@@ -20,7 +20,7 @@ pub fn check(history: &History, across_ms: i64) -> Verdict {
 }
 
 fn is_promised(operation: &Operation) -> bool {
-    operation.action.writes() || operation.consistency != Consistency::Stale
+    operation.action.writes() || operation.consistency.keeps_sessions()
 }
 
 fn is_linearizable(operation: &Operation) -> bool {

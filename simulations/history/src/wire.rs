@@ -43,10 +43,10 @@ pub enum Value {
 
 impl Action {
     /// The commands to send, in order and on one connection: one, except for a transaction, which is `MULTI`, its
-    /// commands, and `EXEC`. Each answers one value, and all of these go to [`Action::judge`].
+    /// commands, and `EXEC` (a `WATCH` comes before, and is not among them). Each answers one value, and all of these go to [`Action::judge`].
     pub fn commands(&self) -> Vec<Vec<Vec<u8>>> {
         match self {
-            Action::Transaction(actions) => {
+            Action::Transaction(actions) | Action::Watched { actions, .. } => {
                 let mut commands = vec![words(&[b"MULTI"])];
                 commands.extend(actions.iter().flat_map(Action::commands));
                 commands.push(words(&[b"EXEC"]));
@@ -92,7 +92,12 @@ impl Action {
             Action::Mget(keys) => many(b"MGET", keys.iter().map(|key| &key[..])),
             Action::DelPrefix(prefix) => words(&[b"DELPREFIX", prefix]),
             Action::Scan(prefix) => words(&[b"SCANPREFIX", prefix, b"0", SCAN_PAIRS_MAX]),
-            Action::Transaction(_) => words(&[b"MULTI"]),
+            Action::Once { session, sequence, action } => {
+                let mut command = words(&[b"ONCE", session, sequence.to_string().as_bytes()]);
+                command.extend(action.command());
+                command
+            }
+            Action::Transaction(_) | Action::Watched { .. } => words(&[b"MULTI"]),
         }
     }
 
@@ -104,7 +109,7 @@ impl Action {
             return Outcome::Unknown(format!("{} of {asked} answers", values.len()));
         }
         let accepted = |value: &Value| !matches!(value, Value::Error(_));
-        if let Action::Transaction(actions) = self
+        if let Action::Transaction(actions) | Action::Watched { actions, .. } = self
             && values.first().is_some_and(|multi| !accepted(multi))
         {
             // Without MULTI, each command stood for itself.
@@ -118,8 +123,10 @@ impl Action {
         };
         match (self, value) {
             (_, Value::Error(text)) => error(text),
-            (Action::Transaction(_), Value::Nil) => Outcome::Refused("EXEC answered nil".to_owned()),
-            (Action::Transaction(_), Value::Array(values)) => {
+            (Action::Transaction(_) | Action::Watched { .. }, Value::Nil) => {
+                Outcome::Refused("EXEC answered nil".to_owned())
+            }
+            (Action::Transaction(_) | Action::Watched { .. }, Value::Array(values)) => {
                 // One write with an unknown fate makes that of the whole unknown.
                 let inside = values.iter().find_map(|value| match value {
                     Value::Error(text) => Some(error(text.clone())).filter(|outcome| outcome.reply().is_none()),

@@ -5,7 +5,9 @@
 //! connection, as Sentinel clients do, and a connection that met the leader once is given nothing but linearizable reads.
 
 mod connection;
+mod handles;
 mod question;
+mod watching;
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -42,6 +44,43 @@ pub fn host(number: u32) -> String {
     format!("clients-{}", 1 + number % 2)
 }
 
+/// How fresh the answers of a connection to any node are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Level {
+    /// What the node is set to: on a follower, whatever state it is in.
+    #[default]
+    Default,
+    /// As on the leader.
+    Linearizable,
+    /// So many ms old at most.
+    Bounded(u64),
+    /// Whatever state the node is in, a leader too.
+    Snapshot,
+}
+
+impl Level {
+    /// `CLIENT CONSISTENCY …`
+    fn command(self) -> Vec<Vec<u8>> {
+        let mut command = vec![b"CLIENT".to_vec(), b"CONSISTENCY".to_vec()];
+        command.extend(match self {
+            Level::Default => vec![b"DEFAULT".to_vec()],
+            Level::Linearizable => vec![b"LINEARIZABLE".to_vec()],
+            Level::Bounded(ms) => vec![b"BOUNDED".to_vec(), ms.to_string().into_bytes()],
+            Level::Snapshot => vec![b"SNAPSHOT".to_vec()],
+        });
+        command
+    }
+
+    /// What it promises.
+    fn promise(self) -> Consistency {
+        match self {
+            Level::Default | Level::Snapshot => Consistency::Stale,
+            Level::Linearizable => Consistency::Linearizable,
+            Level::Bounded(ms) => Consistency::Bounded(ms),
+        }
+    }
+}
+
 /// One client.
 pub struct Client {
     world: Arc<World>,
@@ -51,6 +90,8 @@ pub struct Client {
     leader: Option<Connection>,
     /// In READONLY mode, to any node.
     replica: Option<Connection>,
+    /// How fresh its answers are.
+    level: Level,
     /// Whom the last redirection named.
     named: Option<u64>,
     sessions: u32,
@@ -73,6 +114,7 @@ impl Client {
             random,
             leader: None,
             replica: None,
+            level: Level::Default,
             named: None,
             sessions: 0,
             session: None,
@@ -152,10 +194,20 @@ impl Client {
     /// Has a read answered by that node from whatever state it is in, and writes down which one that was. In a session, the answer counts
     /// as the session's only if the state is not behind it; whether it does is answered, too.
     pub async fn read_on(&mut self, node: u64, action: Action) -> (Outcome, bool) {
-        let connected = self.turn_to(node).await;
-        let question = Question { action, placed: true };
+        self.ask(node, Level::Default, Question { action, placed: true }).await
+    }
+
+    /// Has a read answered by that node, as fresh as is said.
+    pub async fn read_as(&mut self, node: u64, level: Level, action: Action) -> Outcome {
+        // Asking for the position takes another way through the node.
+        let placed = self.random.below(2) == 0;
+        self.ask(node, level, Question { action, placed }).await.0
+    }
+
+    async fn ask(&mut self, node: u64, level: Level, question: Question) -> (Outcome, bool) {
+        let connected = self.turn_to(node, level).await;
         let id = self.call(self.number(), Some(node), question.action.clone());
-        self.world.history().operation_mut(id).consistency = Consistency::Stale;
+        self.world.history().operation_mut(id).consistency = level.promise();
         if let Err(why) = connected {
             let outcome = Outcome::Refused(why);
             self.returned(id, outcome.clone(), None);
@@ -282,17 +334,31 @@ impl Client {
         Err(why)
     }
 
-    /// Connects to that node as to a replica.
-    async fn turn_to(&mut self, node: u64) -> Result<(), String> {
-        if self.replica.as_ref().is_some_and(|connection| connection.node == node) {
+    /// Connects to that node as to a replica that answers so.
+    async fn turn_to(&mut self, node: u64, level: Level) -> Result<(), String> {
+        if self.replica.as_ref().is_none_or(|connection| connection.node != node) {
+            self.replica = None;
+            self.level = Level::Default;
+            match self.open(node, b"READONLY").await? {
+                (connection, Value::Simple(_)) => self.replica = Some(connection),
+                (_, other) => return Err(format!("node {node} says {other:?}")),
+            }
+        }
+        if self.level == level {
             return Ok(());
         }
-        self.replica = None;
-        match self.open(node, b"READONLY").await? {
-            (connection, Value::Simple(_)) => self.replica = Some(connection),
-            (_, other) => return Err(format!("node {node} says {other:?}")),
+        let mut values = Vec::new();
+        let answered = exchange(&mut self.replica, &[level.command()], &mut values, self.connect_max).await;
+        match values.pop() {
+            Some(Value::Simple(_)) if answered => {
+                self.level = level;
+                Ok(())
+            }
+            other => {
+                self.replica = None;
+                Err(format!("node {node} says {other:?}"))
+            }
         }
-        Ok(())
     }
 
     /// A new connection, and the answer to its first command.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use talon_history::linear::{Absolute, Options, Tolerance};
-use talon_history::{History, Operation, Outcome};
+use talon_history::{History, Operation, Outcome, once};
 
 use super::i13::Settled;
 use crate::ambient::START_MS;
@@ -27,6 +27,8 @@ pub struct Case<'a> {
     pub plan: &'a Plan,
     /// What the clients did.
     pub history: &'a History,
+    /// The same with each sequence of `ONCE` sent once.
+    pub merged: History,
     /// What the nodes did, by log index.
     pub entries: &'a BTreeMap<u64, Committed>,
     /// `T` as the nodes had it, by log index.
@@ -105,6 +107,7 @@ impl<'a> Case<'a> {
         let mut case = Case {
             plan,
             history,
+            merged: once::merged(history),
             entries,
             clocks,
             errors,
@@ -198,6 +201,11 @@ impl<'a> Case<'a> {
         if self.errors.drifted { 2 * SLEW_PERMILLE + 3 } else { SLEW_PERMILLE }
     }
 
+    /// By how much a node's clock may misjudge how old an answer is, in thousandths.
+    pub fn bound_permille(&self) -> u32 {
+        if self.errors.drifted || self.errors.wrong { 2 * SLEW_PERMILLE + 3 } else { 0 }
+    }
+
     /// How the checks of the history take time.
     pub fn options(&self) -> Options {
         let lag_ms = self.lag_ms(0, self.steps.len().saturating_sub(1));
@@ -216,6 +224,7 @@ impl<'a> Case<'a> {
                 absolute: Some(Absolute { unix_ms_at_zero: START_MS as i64, early_ms: SKEW_MS + ahead_ms, late_ms }),
             },
             time_limit: SEARCH_MAX,
+            bound_permille: self.bound_permille(),
             pictures: self.pictures.clone(),
         }
     }

@@ -6,5 +6,5 @@ use super::{Case, Invariant, Score};
 
 /// On the clients' history.
 pub fn judge(case: &Case<'_>, score: &mut Score) {
-    score.take(Invariant::I11, counters::check(case.history));
+    score.take(Invariant::I11, counters::check(&case.merged));
 }

@@ -6,5 +6,5 @@ use super::{Case, Invariant, Score};
 
 /// On the clients' history.
 pub fn judge(case: &Case<'_>, score: &mut Score) {
-    score.take(Invariant::Linearizable, linear::check(case.history, &case.options()));
+    score.take(Invariant::Linearizable, linear::check(&case.merged, &case.options()));
 }

@@ -3,6 +3,7 @@
 
 pub mod atomic;
 mod case;
+pub mod fresh;
 pub mod i01;
 pub mod i02;
 pub mod i03;
@@ -17,6 +18,8 @@ pub mod i11;
 pub mod i12;
 pub mod i13;
 pub mod linearizable;
+pub mod once;
+pub mod watched;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -46,12 +49,15 @@ pub enum Invariant {
     I13,
     Linearizable,
     Atomic,
+    Once,
+    Watched,
+    Fresh,
     NoPanic,
 }
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Invariant; 16] = [
+    pub const ALL: [Invariant; 19] = [
         Invariant::I1,
         Invariant::I2,
         Invariant::I3,
@@ -67,6 +73,9 @@ impl Invariant {
         Invariant::I13,
         Invariant::Linearizable,
         Invariant::Atomic,
+        Invariant::Once,
+        Invariant::Watched,
+        Invariant::Fresh,
         Invariant::NoPanic,
     ];
 
@@ -88,6 +97,9 @@ impl Invariant {
             Invariant::I13 => "whole again 30 s after the faults",
             Invariant::Linearizable => "every key is linearizable",
             Invariant::Atomic => "what is written together is seen together",
+            Invariant::Once => "what is sent again under its number is done once",
+            Invariant::Watched => "a transaction goes ahead only if what it watched is untouched",
+            Invariant::Fresh => "a read is no older than was asked for",
             Invariant::NoPanic => "no task panics",
         }
     }
@@ -98,6 +110,9 @@ impl fmt::Display for Invariant {
         match self {
             Invariant::Linearizable => out.write_str("linearizable"),
             Invariant::Atomic => out.write_str("atomic"),
+            Invariant::Once => out.write_str("once"),
+            Invariant::Watched => out.write_str("watched"),
+            Invariant::Fresh => out.write_str("fresh"),
             Invariant::NoPanic => out.write_str("no panic"),
             numbered => write!(out, "{numbered:?}"),
         }
@@ -194,6 +209,9 @@ pub fn judge(case: &Case<'_>, score: &mut Score) {
     i13::judge(case, score);
     linearizable::judge(case, score);
     atomic::judge(case, score);
+    once::judge(case, score);
+    watched::judge(case, score);
+    fresh::judge(case, score);
     // It counts the others.
     i10::judge(case, score);
 }

@@ -8,7 +8,8 @@ use talon_core::random::SplitMix64;
 use talon_history::{Action, Outcome, Word};
 use tokio::time::sleep;
 
-use super::{WorkloadKind, prefix};
+use super::once::OnceSession;
+use super::{LAST_READS_S, WorkloadKind, prefix};
 use crate::ambient::elapsed_us;
 use crate::client::Client;
 use crate::world::World;
@@ -32,6 +33,7 @@ pub(super) struct Hand {
     kind: WorkloadKind,
     number: u32,
     written: u64,
+    pub(super) once: OnceSession,
     pace_ms: u64,
     /// What was touched: kind, generation, and the keys that belong together.
     touched: BTreeMap<(WorkloadKind, u64), BTreeSet<Vec<Word>>>,
@@ -51,10 +53,21 @@ impl Hand {
             kind: WorkloadKind::Registers,
             number,
             written: 0,
+            once: OnceSession::default(),
             pace_ms,
             touched: BTreeMap::new(),
             doubtful: BTreeSet::new(),
         }
+    }
+
+    /// Its number.
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Whether it is time for the last reads.
+    pub(super) fn is_over(&self) -> bool {
+        elapsed_us() >= self.world.plan.duration_s.saturating_sub(LAST_READS_S) * 1_000_000
     }
 
     fn lanes(&self) -> u32 {

@@ -19,6 +19,10 @@ pub const fn prefix(kind: WorkloadKind) -> &'static str {
         WorkloadKind::Prefixes => "p:",
         WorkloadKind::Sessions => "s:",
         WorkloadKind::Snapshots => "n:",
+        WorkloadKind::Once => "o:",
+        WorkloadKind::Watched => "w:",
+        WorkloadKind::Levels => "l:",
+        WorkloadKind::Handles => "h:",
     }
 }
 
@@ -45,9 +49,9 @@ pub const fn checks(kind: WorkloadKind) -> Checks {
     let ends = matches!(kind, WorkloadKind::Expiries | WorkloadKind::Sessions);
     Checks {
         linear: true,
-        atomic: matches!(kind, WorkloadKind::Groups | WorkloadKind::Snapshots),
-        counters: matches!(kind, WorkloadKind::Counters),
-        durable: !matches!(kind, WorkloadKind::Counters),
+        atomic: matches!(kind, WorkloadKind::Groups | WorkloadKind::Snapshots | WorkloadKind::Handles),
+        counters: matches!(kind, WorkloadKind::Counters | WorkloadKind::Once),
+        durable: !matches!(kind, WorkloadKind::Counters | WorkloadKind::Once),
         nil_stays_nil: ends,
         ttl_never_grows: ends,
     }
@@ -108,7 +112,7 @@ mod tests {
             history.call(1, None, 0, action);
         }
         let lengths: Vec<usize> = WorkloadKind::ALL.iter().map(|kind| history_of(*kind, &history).len()).collect();
-        assert_eq!(lengths, [1, 0, 0, 2, 0, 1, 0, 0]);
+        assert_eq!(lengths, [1, 0, 0, 2, 0, 1, 0, 0, 0, 0, 0, 0]);
         let groups = groups(WorkloadKind::Groups, &history);
         assert_eq!(groups.len(), 2);
         assert_eq!(groups[0].len(), 2);

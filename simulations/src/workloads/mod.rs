@@ -9,11 +9,15 @@ mod counters;
 mod expiries;
 mod groups;
 mod hand;
+mod handles;
 mod judging;
+mod levels;
+mod once;
 mod prefixes;
 mod registers;
 mod sessions;
 mod snapshots;
+mod watched;
 
 use std::sync::Arc;
 
@@ -43,11 +47,19 @@ pub enum WorkloadKind {
     Sessions,
     /// Reads several keys from one point in time, also later.
     Snapshots,
+    /// Adds under `ONCE`, and sends again what was not answered.
+    Once,
+    /// Writes what depends on watched keys.
+    Watched,
+    /// Reads from any node as fresh as is asked for.
+    Levels,
+    /// Reads through handles that clients keep on nodes.
+    Handles,
 }
 
 impl WorkloadKind {
     /// All of them.
-    pub const ALL: [WorkloadKind; 8] = [
+    pub const ALL: [WorkloadKind; 12] = [
         WorkloadKind::Registers,
         WorkloadKind::Counters,
         WorkloadKind::CompareAndSet,
@@ -56,6 +68,10 @@ impl WorkloadKind {
         WorkloadKind::Prefixes,
         WorkloadKind::Sessions,
         WorkloadKind::Snapshots,
+        WorkloadKind::Once,
+        WorkloadKind::Watched,
+        WorkloadKind::Levels,
+        WorkloadKind::Handles,
     ];
 }
 
@@ -67,10 +83,9 @@ const LAST_READS_S: u64 = 10;
 /// Runs the client with this number: it works, and reads once more before the run ends.
 pub async fn run(world: Arc<World>, number: u32) {
     let kinds = world.plan.workloads.clone();
-    let end_us = world.plan.duration_s.saturating_sub(LAST_READS_S) * 1_000_000;
     let mut hand = Hand::new(world, number);
     let mut doing = None;
-    while elapsed_us() < end_us {
+    while !hand.is_over() {
         let phase = elapsed_us() / PHASE_US;
         let Some(kind) = kinds.get(hand.turn(phase) as usize % kinds.len().max(1)).copied() else { return };
         if doing != Some((phase, kind)) {
@@ -86,6 +101,10 @@ pub async fn run(world: Arc<World>, number: u32) {
             WorkloadKind::Prefixes => prefixes::step(&mut hand).await,
             WorkloadKind::Sessions => sessions::step(&mut hand).await,
             WorkloadKind::Snapshots => snapshots::step(&mut hand).await,
+            WorkloadKind::Once => once::step(&mut hand).await,
+            WorkloadKind::Watched => watched::step(&mut hand).await,
+            WorkloadKind::Levels => levels::step(&mut hand).await,
+            WorkloadKind::Handles => handles::step(&mut hand).await,
         }
         hand.rest().await;
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use talon_core::error::{NOT_AN_INTEGER, SYNTAX};
 use talon_core::numbers::parse_integer;
+use talon_core::planted::{Bug, is_planted};
 use talon_core::{Call, Consistency, Database, Denied, Outcome, Refusal, Reply, Request};
 
 use super::deferred::Settled;
@@ -169,7 +170,11 @@ pub(crate) async fn execute<D: Database>(
     };
     let writes: Vec<bool> = calls.iter().map(Call::is_write).collect();
     let reads = calls.into_iter().filter(|call| !call.is_write()).collect();
-    let mut outcomes = database.read_at(view, reads).await.into_iter();
+    let outcomes = match is_planted(Bug::HandleMovesOn) {
+        true => database.execute(reads, Consistency::Snapshot).await,
+        false => database.read_at(view, reads).await,
+    };
+    let mut outcomes = outcomes.into_iter();
     let answer = |is_write| match is_write {
         true => Ok(Reply::Error(NO_WRITES)),
         false => outcomes.next().unwrap_or(Err(Denied::NoLeader)),

@@ -86,20 +86,23 @@ pub struct Options {
     pub tolerance: Tolerance,
     /// How long to search for each key. What takes longer is counted as undecided.
     pub time_limit: Duration,
+    /// By how much a node may misjudge how old an answer is, in thousandths: its clock may be slow.
+    pub bound_permille: u32,
     /// Where to write the picture of a violation, as HTML; the folder has to exist.
     pub pictures: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { tolerance: Tolerance::default(), time_limit: Duration::from_secs(10), pictures: None }
+        let time_limit = Duration::from_secs(10);
+        Options { tolerance: Tolerance::default(), time_limit, bound_permille: 0, pictures: None }
     }
 }
 
 /// Checks all keys of a history. `checked` and `undecided` count operations on keys.
 pub fn check(history: &History, options: &Options) -> Verdict {
     let mut verdict = Verdict::default();
-    for bundle in bundles(history, &options.tolerance, &mut verdict) {
+    for bundle in bundles(history, options, &mut verdict) {
         let count = bundle.acts.len() as u64;
         match decide(&bundle, options.time_limit) {
             Decision::Right => verdict.checked += count,

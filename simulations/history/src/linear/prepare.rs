@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::Tolerance;
 use super::keys::{Act, Does, End, NEVER, Step};
+use super::{Options, Tolerance};
 use crate::parts::{Deed, Part, known_keys, parts};
 use crate::{Action, Consistency, Deadline, History, Operation, Outcome, Reply, Ttl, Verdict, Word};
 
@@ -15,7 +15,8 @@ pub(super) struct Bundle {
 }
 
 /// All bundles, in the order of their keys. Answers that fit no question become violations.
-pub(super) fn bundles(history: &History, tolerance: &Tolerance, verdict: &mut Verdict) -> Vec<Bundle> {
+pub(super) fn bundles(history: &History, options: &Options, verdict: &mut Verdict) -> Vec<Bundle> {
+    let tolerance = &options.tolerance;
     let known = known_keys(history);
     let places = places(history, &known);
     let count = places.values().map(|(bundle, _)| bundle + 1).max().unwrap_or(0);
@@ -33,7 +34,7 @@ pub(super) fn bundles(history: &History, tolerance: &Tolerance, verdict: &mut Ve
                 continue;
             }
         };
-        let called = operation.called_us as i64;
+        let called = called(operation, options) as i64;
         let returned = operation.certain_us().map_or(NEVER, |us| us as i64);
         let mut by_bundle: BTreeMap<usize, Vec<Step>> = BTreeMap::new();
         for part in &parts {
@@ -64,7 +65,21 @@ fn counts(operation: &Operation) -> bool {
     match operation.outcome {
         Outcome::Refused(_) => false,
         Outcome::Unknown(_) => operation.action.writes(),
-        Outcome::Reply(_) => operation.action.writes() || operation.consistency == Consistency::Linearizable,
+        Outcome::Reply(_) => {
+            let is_judged = matches!(operation.consistency, Consistency::Linearizable | Consistency::Bounded(_));
+            operation.action.writes() || is_judged
+        }
+    }
+}
+
+/// From when on it may have been carried out. A read that may be so old answers as if it had been called so much sooner.
+fn called(operation: &Operation, options: &Options) -> u64 {
+    match operation.consistency {
+        Consistency::Bounded(ms) if !operation.action.writes() => {
+            let old_us = ms.saturating_mul(1000 + u64::from(options.bound_permille));
+            operation.called_us.saturating_sub(old_us)
+        }
+        _ => operation.called_us,
     }
 }
 
@@ -92,7 +107,7 @@ fn places<'a>(history: &History, known: &'a BTreeSet<Word>) -> HashMap<&'a Word,
 fn renames(action: &Action) -> Vec<(&Word, &Word)> {
     match action {
         Action::Rename { from, to } => vec![(from, to)],
-        Action::Transaction(actions) => actions.iter().flat_map(renames).collect(),
+        Action::Transaction(actions) | Action::Watched { actions, .. } => actions.iter().flat_map(renames).collect(),
         _ => Vec::new(),
     }
 }

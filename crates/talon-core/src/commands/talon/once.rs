@@ -13,6 +13,7 @@ use crate::command::{Command, Facts, Flag, Group, KeySpec, Kind};
 use crate::commands;
 use crate::error::{Error, Fault, Refusal};
 use crate::numbers::parse_integer;
+use crate::planted::{Bug, is_planted};
 use crate::reader::Reader;
 use crate::reply::{self, Reply};
 use crate::transaction::Transaction;
@@ -92,7 +93,7 @@ fn execute(transaction: &mut Transaction<'_>, args: &[Bytes]) -> Result<Reply, E
     }
     let before = Session::load(transaction, session)?;
     match &before {
-        Some(known) if known.sequence == sequence => return repeat(known),
+        Some(known) if known.sequence == sequence && !is_planted(Bug::OnceForgets) => return repeat(known),
         Some(known) if known.sequence > sequence => {
             let line =
                 format!("ONCEOLD sequence {sequence} is behind {}, the last one of this session", known.sequence);
