@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
+use talon_core::commands::talon::{DELPREFIX, inside};
 use talon_core::planted::{Bug, is_planted};
 use talon_core::{Call, Denied, Reply, Request, Source, Watch};
 
@@ -124,8 +125,9 @@ impl Footprint {
             return;
         }
         keys.extend(request.keys().cloned());
-        // What writes and names no key may touch any.
-        if request.keys().next().is_none() {
+        let (command, _) = inside(request.command, &request.args);
+        // What writes and names no key may touch any; a prefix is none.
+        if request.keys().next().is_none() || command.id == DELPREFIX.id {
             *self = Footprint::Unknown;
         }
     }
@@ -192,10 +194,13 @@ mod tests {
             assert_eq!(judge(&mut under_way, 6, vec![exec], &watches).1.len(), usize::from(waits));
         }
         under_way.remove(5);
-        let (flush, _answer) = ticket("FLUSHALL", vec![]);
-        assert_eq!(judge(&mut under_way, 7, vec![flush], &watches).0, 1);
-        let (exec, _answer) = ticket("SET b 1", vec![watch(&watches, "a")]);
-        assert_eq!(judge(&mut under_way, 8, vec![exec], &watches).1.len(), 1, "a flush touches everything");
+        for line in ["FLUSHALL", "DELPREFIX ", "DELPREFIX z", "ONCE s 1 DELPREFIX z"] {
+            let (range, _answer) = ticket(line, vec![]);
+            let (exec, _other) = ticket("SET b 1", vec![watch(&watches, "a")]);
+            let (ready, held) = judge(&mut under_way, 7, vec![range, exec], &watches);
+            assert_eq!((ready, held.len()), (1, 1), "{line} may touch everything");
+            under_way.remove(7);
+        }
     }
 
     #[test]
