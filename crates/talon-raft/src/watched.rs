@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use bytes::Bytes;
-use talon_core::commands::talon::{DELPREFIX, inside};
 use talon_core::planted::{Bug, is_planted};
 use talon_core::request::Reach;
 use talon_core::{Call, Denied, Reply, Request, Source, Watch};
