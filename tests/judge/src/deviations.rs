@@ -178,8 +178,8 @@ pub const DEVIATIONS: &[Deviation] = &[
     },
     Deviation {
         subject: "`PUBLISH`",
-        redis: "is answered with the subscribers of this node, and of a cluster's others nobody knows; a replica hears it out of order with writes",
-        talon: "travels through the log: subscribers of every node hear it in order with the writes around it; the answer counts this node's",
+        redis: "is answered with the subscribers of this node, and of a cluster's others nobody knows; a replica hears it out of order with writes, and who publishes to itself in a transaction in the middle of the reply to `EXEC`",
+        talon: "travels through the log: subscribers of every node hear it in order with the writes around it; the answer counts this node's; it comes before the message",
         reason: "what a message tells of has happened when it comes",
         example: None,
     },
