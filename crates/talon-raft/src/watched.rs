@@ -210,6 +210,8 @@ mod tests {
             assert_eq!(judge(&mut under_way, 6, vec![exec], &watches).1.len(), usize::from(waits));
         }
         under_way.remove(5);
+        // Else nobody looks at what is touched.
+        let _somebody = watch(&watches, "z");
         for (line, waits) in
             [("DELPREFIX a", true), ("ONCE s 1 DELPREFIX a", true), ("ONCE s 1 SET a 1", true), ("PUBLISH a b", false)]
         {
