@@ -44,7 +44,7 @@ pub(crate) enum Verdict {
 /// Judges a status that a node sent, or that stands for the lack of an answer.
 pub(crate) fn judge(status: &Status) -> Verdict {
     let message = status.message().to_owned();
-    if not_even_sent(status) {
+    if talon_proto::not_even_sent(status) {
         return Verdict::TryElsewhere(message);
     }
     let metadata = |name| status.metadata().get(name).and_then(|value| value.to_str().ok());
@@ -65,18 +65,6 @@ pub(crate) fn judge(status: &Status) -> Verdict {
         None if status.code() == Code::Unimplemented => Verdict::Tell(Error::Protocol(message)),
         None => Verdict::Unknown(message),
     }
-}
-
-/// Whether the node could not be connected to, so that it cannot have seen the request.
-fn not_even_sent(status: &Status) -> bool {
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        if error.is::<tonic::ConnectError>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }
 
 #[cfg(test)]

@@ -33,6 +33,15 @@ impl Call {
         }
     }
 
+    /// Whether it is no larger than one request may be.
+    ///
+    /// # Errors
+    /// [`Denied::TooLarge`].
+    pub fn check_size(&self, bytes_max: usize) -> Result<(), Denied> {
+        let size_bytes = self.size_bytes();
+        if size_bytes > bytes_max { Err(Denied::TooLarge { size_bytes, bytes_max }) } else { Ok(()) }
+    }
+
     /// About how many bytes it takes in the log.
     pub fn size_bytes(&self) -> usize {
         match self {

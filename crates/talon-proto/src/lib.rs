@@ -1,6 +1,7 @@
 //! What is generated from `proto/talon/v1/*.proto`: messages, clients and servers of every gRPC service of Talon.
 //!
-//! *Enters*: the `.proto` files, at build time. *Leaves*: [`v1`]. *Must never know*: anything else; what the messages
+//! *Enters*: the `.proto` files, at build time. *Leaves*: [`v1`], and what all who call these
+//! services ask of a failure ([`not_even_sent`]). *Must never know*: anything else; what the messages
 //! mean is the business of `talon-server`, `talon-client` and `talon-raft`.
 //!
 //! Fields of type `bytes` are [`bytes::Bytes`], so a value is not copied on its way through.
@@ -12,6 +13,12 @@ mod packages {
 }
 
 pub use packages::talon::v1;
+
+/// Whether nothing could be connected to, so that nobody can have seen the request.
+pub fn not_even_sent(status: &tonic::Status) -> bool {
+    let first = std::error::Error::source(status);
+    std::iter::successors(first, |error| error.source()).any(|error| error.is::<tonic::ConnectError>())
+}
 
 /// The descriptors of the services that clients speak (`Kv`, `Cluster`), encoded, for the reflection service.
 pub const PUBLIC_FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/public.fds"));

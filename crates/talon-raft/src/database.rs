@@ -140,10 +140,7 @@ impl Database for Node {
     async fn execute_if(&self, requests: Vec<Request>, watches: Vec<Watch>) -> Outcome {
         let inner = &self.inner;
         let call = Call::Transaction(requests);
-        let (size_bytes, bytes_max) = (call.size_bytes(), inner.settings.request_bytes_max);
-        if size_bytes > bytes_max {
-            return Err(Denied::TooLarge { size_bytes, bytes_max });
-        }
+        call.check_size(inner.settings.request_bytes_max)?;
         if let Some(denied) = inner.disk.denial().filter(|_| call.is_write()) {
             return Err(denied);
         }

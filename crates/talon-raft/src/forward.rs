@@ -206,17 +206,7 @@ fn is_before_all(status: &Status) -> bool {
         Code::InvalidArgument,
         Code::Unimplemented,
     ];
-    if refused.contains(&status.code()) {
-        return true;
-    }
-    let mut source = std::error::Error::source(status);
-    while let Some(error) = source {
-        if error.is::<tonic::ConnectError>() {
-            return true;
-        }
-        source = error.source();
-    }
-    false
+    refused.contains(&status.code()) || talon_proto::not_even_sent(status)
 }
 
 /// As the leader: carries out what member `from` has sent. An error: nothing was carried out.

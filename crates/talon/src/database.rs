@@ -36,11 +36,7 @@ impl Database for Talon {
     async fn execute(&self, calls: Vec<Call>, _consistency: Consistency) -> Vec<Outcome> {
         let bytes_max = self.inner.request_bytes_max;
         let count = calls.len();
-        let too_large = |call: &Call| {
-            let size_bytes = call.size_bytes();
-            (size_bytes > bytes_max).then_some(Denied::TooLarge { size_bytes, bytes_max })
-        };
-        let mut denials: Vec<Option<Denied>> = calls.iter().map(too_large).collect();
+        let mut denials: Vec<Option<Denied>> = calls.iter().map(|call| call.check_size(bytes_max).err()).collect();
         let admitted = calls.into_iter().zip(&denials).filter(|(_, denied)| denied.is_none()).map(|(call, _)| call);
         match self.carry_out(admitted.collect(), Vec::new()).await {
             Err(denied) => {
@@ -76,10 +72,7 @@ impl Database for Talon {
 
     async fn execute_if(&self, requests: Vec<Request>, watches: Vec<Watch>) -> Outcome {
         let call = Call::Transaction(requests);
-        let (size_bytes, bytes_max) = (call.size_bytes(), self.inner.request_bytes_max);
-        if size_bytes > bytes_max {
-            return Err(Denied::TooLarge { size_bytes, bytes_max });
-        }
+        call.check_size(self.inner.request_bytes_max)?;
         let replies = self.carry_out(vec![call], watches).await?;
         replies.into_iter().next().ok_or_else(|| Denied::Fault("a call was not answered".into()))
     }

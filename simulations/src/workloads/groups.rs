@@ -10,15 +10,9 @@ pub(super) const MEMBERS: [&str; 3] = [":a", ":b", ":c"];
 
 /// One thing.
 pub(super) async fn step(hand: &mut Hand) {
-    let places = hand.world.plan.keys.min(5);
-    let Some(place) = hand.place(places) else { return };
-    let keys = members(&place);
-    hand.touch(keys.clone());
+    let Some((place, keys)) = choose(hand, 5) else { return };
     match hand.random.below(100) {
-        0..20 => {
-            let value = hand.value();
-            hand.act(&place, Action::Mset(keys.into_iter().map(|key| (key, value.clone())).collect())).await;
-        }
+        0..20 => write(hand, &place, keys).await,
         20..40 => {
             let value = hand.value();
             let sets = keys.into_iter().map(|key| Action::set(key, value.clone())).collect();
@@ -39,6 +33,21 @@ pub(super) async fn step(hand: &mut Hand) {
             hand.look(read).await;
         }
     }
+}
+
+/// One of so many groups at most: its place, and its keys, which are to be looked at in the end.
+pub(super) fn choose(hand: &mut Hand, groups_max: u64) -> Option<(String, Vec<Word>)> {
+    let places = hand.world.plan.keys.min(groups_max);
+    let place = hand.place(places)?;
+    let keys = members(&place);
+    hand.touch(keys.clone());
+    Some((place, keys))
+}
+
+/// Gives all of them one new value.
+pub(super) async fn write(hand: &mut Hand, place: &str, keys: Vec<Word>) {
+    let value = hand.value();
+    hand.act(place, Action::Mset(keys.into_iter().map(|key| (key, value.clone())).collect())).await;
 }
 
 /// The keys of a group.

@@ -5,20 +5,14 @@ use std::time::Duration;
 
 use talon_history::{Action, Word};
 
-use super::groups::members;
+use super::groups::{choose, write};
 use super::hand::Hand;
 
 /// One thing.
 pub(super) async fn step(hand: &mut Hand) {
-    let places = hand.world.plan.keys.min(4);
-    let Some(place) = hand.place(places) else { return };
-    let keys = members(&place);
-    hand.touch(keys.clone());
+    let Some((place, keys)) = choose(hand, 4) else { return };
     match hand.random.below(100) {
-        0..45 => {
-            let value = hand.value();
-            hand.act(&place, Action::Mset(keys.into_iter().map(|key| (key, value.clone())).collect())).await;
-        }
+        0..45 => write(hand, &place, keys).await,
         45..48 => {
             hand.act(&place, Action::Del(keys)).await;
         }

@@ -85,9 +85,8 @@ impl<D: Database> Door<D> {
 
     /// Whether a call is small enough to be proposed.
     pub(super) fn check_size(&self, call: &Call) -> Result<(), Denied> {
-        let (size_bytes, bytes_max) = (call.size_bytes(), self.settings.request_bytes_max);
         // A read leaves nothing in the log, but its size on its way is bounded all the same.
-        if size_bytes > bytes_max { Err(Denied::TooLarge { size_bytes, bytes_max }) } else { Ok(()) }
+        call.check_size(self.settings.request_bytes_max)
     }
 
     /// Carries one call out.
@@ -153,14 +152,9 @@ impl<D: Database> Door<D> {
 
 /// Reads from a point in time, on a thread that may wait for the disk.
 pub(super) async fn read_view(view: Arc<dyn PointInTime>, call: Call, deadline: Instant) -> Result<Reply, Status> {
-    let read = tokio::task::spawn_blocking(move || match call {
-        Call::One(request) => view.read(&request),
-        Call::Transaction(requests) => {
-            requests.iter().map(|request| view.read(request)).collect::<Result<_, _>>().map(Reply::Array)
-        }
-    });
+    let read = tokio::task::spawn_blocking(move || view.read_all(&[call]).pop());
     let outcome = tokio::time::timeout_at(deadline, read).await.map_err(|_| out_of_time(false))?;
-    outcome.map_err(|_| broken_read())?.map_err(|denied| status::from_denied(&denied))
+    outcome.ok().flatten().ok_or_else(broken_read)?.map_err(|denied| status::from_denied(&denied))
 }
 
 /// A read ended in a panic, or the runtime is going down.

@@ -49,8 +49,6 @@ pub(crate) struct Profile {
     pub gathered: i64,
     /// How many channels and patterns it has subscribed to.
     pub subscriptions: Counts,
-    /// How many keys it watches.
-    pub watched: usize,
     pub no_evict: bool,
     pub no_touch: bool,
     /// Bytes read and not yet carried out.

@@ -135,7 +135,7 @@ pub(crate) struct Connection<D, S> {
 impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, S> {
     pub fn new(stream: S, database: Arc<D>, shared: Arc<Shared>, client: Arc<Client>) -> Connection<D, S> {
         let session = Session::new(client.clone(), &shared.settings);
-        let choices = session.choices();
+        let choices = session.choices;
         let batch_calls_max = BATCH_CALLS_FIRST.min(shared.settings.pipeline_calls_max).max(1);
         Connection {
             stream,
@@ -218,7 +218,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
     /// Whether this node lost leadership and the client has to find the new leader. Clients that read from replicas stay, and those that
     /// listen: they are told of it.
     fn is_demoted(&mut self) -> bool {
-        let stays = self.session.readonly || self.only_listens();
+        let stays = self.session.choices.readonly || self.only_listens();
         let leaves = self.client.notices.take(Notice::Demotion) && !stays;
         if leaves {
             add(&self.shared.metrics.connections_demoted, 1);
@@ -236,9 +236,9 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         let settings = &self.shared.settings;
         let database = &self.database;
         let status = || database.status();
-        self.choices = self.session.choices();
+        self.choices = self.session.choices;
         while self.pipeline.len() < self.batch_calls_max
-            && self.session.choices() == self.choices
+            && self.session.choices == self.choices
             && self.pipeline.ready_bytes() < BATCH_REPLY_BYTES
             && self.pipeline.call_bytes() < settings.pipeline_bytes_max
             && !self.pipeline.is_closed()
@@ -302,7 +302,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
                 Ok(Reply::Ok)
             }
             Settled::Using(snapshot) => {
-                self.session.snapshot = snapshot;
+                self.session.choices.snapshot = snapshot;
                 Ok(Reply::Ok)
             }
             Settled::Now(answer, args) => {

@@ -211,25 +211,18 @@ impl Subscriptions {
         if counts.sum() == 0 {
             self.by_client.remove(&id);
         }
+        let is_last = |subscribers: &mut Subscribers| {
+            subscribers.remove(&id);
+            subscribers.is_empty()
+        };
         match kind {
-            Kind::Channel => {
-                let left = self.channels.get_mut(name).map(|subscribers| {
-                    subscribers.remove(&id);
-                    subscribers.len()
-                });
-                if left == Some(0) {
-                    self.channels.remove(name);
-                }
+            Kind::Channel if self.channels.get_mut(name).is_some_and(is_last) => {
+                self.channels.remove(name);
             }
-            Kind::Pattern => {
-                let left = self.patterns.get_mut(name).map(|(_, subscribers)| {
-                    subscribers.remove(&id);
-                    subscribers.len()
-                });
-                if left == Some(0) {
-                    self.patterns.remove(name);
-                }
+            Kind::Pattern if self.patterns.get_mut(name).is_some_and(|(_, subscribers)| is_last(subscribers)) => {
+                self.patterns.remove(name);
             }
+            Kind::Channel | Kind::Pattern => {}
         }
         counts
     }

@@ -163,7 +163,7 @@ pub(crate) struct Choices {
     pub consistency: Consistency,
     /// The snapshot that plain reads are answered from.
     pub snapshot: Option<u64>,
-    /// After READONLY.
+    /// After READONLY: the client knows that it may be talking to a replica.
     pub readonly: bool,
 }
 
@@ -173,10 +173,8 @@ pub(crate) struct Session {
     pub client: Arc<Client>,
     pub protocol: Protocol,
     pub authenticated: bool,
-    /// After READONLY: the client knows that it may be talking to a replica.
-    pub readonly: bool,
-    /// How reads are answered; what is in the pipeline already is carried out as it was before.
-    pub consistency: Consistency,
+    /// What is in the pipeline already is carried out as it was chosen before.
+    pub choices: Choices,
     /// The connection is to be closed once everything so far has been answered.
     pub closing: bool,
     /// Bytes read and not yet carried out.
@@ -191,8 +189,6 @@ pub(crate) struct Session {
     pub mute_next: bool,
     /// What EXEC will depend on.
     pub watches: Vec<Watch>,
-    /// The snapshot that plain reads are answered from.
-    pub snapshot: Option<u64>,
     /// What is subscribed to.
     pub subscriptions: Counts,
     /// The name of the last command that passed the gate.
@@ -206,8 +202,7 @@ impl Session {
             client,
             protocol: Protocol::Resp2,
             authenticated: settings.password.is_none(),
-            readonly: false,
-            consistency: settings.consistency,
+            choices: Choices { consistency: settings.consistency, snapshot: None, readonly: false },
             closing: false,
             query_bytes: 0,
             buffer_bytes: 0,
@@ -215,16 +210,10 @@ impl Session {
             mute_this: false,
             mute_next: false,
             watches: Vec::new(),
-            snapshot: None,
             subscriptions: Counts::default(),
             command: "",
             queue: None,
         }
-    }
-
-    /// What holds for the calls that come now.
-    pub fn choices(&self) -> Choices {
-        Choices { consistency: self.consistency, snapshot: self.snapshot, readonly: self.readonly }
     }
 
     /// As after connecting.
@@ -233,7 +222,7 @@ impl Session {
         shared.monitors.leave(self.client.id);
         // Nothing comes any more, and what has come would be taken for replies.
         self.client.outbox.clear();
-        self.client.is_monitor.store(false, std::sync::atomic::Ordering::Relaxed);
+        self.client.is_monitor.store(false, Ordering::Relaxed);
         *self = Session::new(self.client.clone(), &shared.settings);
         let mut profile = self.client.profile();
         profile.name.clear();
@@ -257,10 +246,9 @@ impl Session {
         let mut profile = self.client.profile();
         profile.command = self.command;
         profile.resp3 = self.protocol == Protocol::Resp3;
-        profile.readonly = self.readonly;
+        profile.readonly = self.choices.readonly;
         profile.gathered = self.gathered().map_or(-1, |count| count as i64);
         profile.subscriptions = self.subscriptions;
-        profile.watched = self.watched();
         profile.query_bytes = self.query_bytes;
         profile.buffer_bytes = self.buffer_bytes;
         profile.gathered_bytes = self.queue.as_ref().map_or(0, |queue| queue.bytes);
@@ -295,10 +283,19 @@ impl Session {
                 }
                 self.refuse(Some(entry), refusal, pipeline);
             }
+            Ok((entry, row)) if self.gathers(row) => {
+                let work = match row {
+                    Row::Data(command) => Work::Data(Request { command, args }),
+                    Row::Server(command) => Work::Server(command, args),
+                    // The gate has put a subcommand in its place.
+                    Row::DataContainer(_) => return,
+                };
+                self.gather(entry, work, pipeline, shared);
+            }
             Ok((entry, row)) => {
                 // EXEC comes behind what it carries out.
                 let is_exec = matches!(row, Row::Server(ServerCommand { action: Action::Exec, .. }));
-                if !is_exec && !self.gathers(row) {
+                if !is_exec {
                     self.show(entry, &name, &args, pipeline, shared);
                 }
                 self.dispatch(entry, row, args, pipeline, shared, status);
@@ -381,8 +378,13 @@ impl Session {
         self.answer(entry, Reply::Error(refusal), pipeline);
     }
 
+    /// Whether the reply to this command is not sent.
+    fn is_silent(&self) -> bool {
+        self.mute || self.mute_this
+    }
+
     fn answer(&mut self, entry: Option<&'static Entry>, reply: Reply, pipeline: &mut Pipeline) {
-        pipeline.ready(self.protocol, self.mute || self.mute_this, entry, reply);
+        pipeline.ready(self.protocol, self.is_silent(), entry, reply);
     }
 
     fn dispatch(
@@ -397,12 +399,9 @@ impl Session {
         match row {
             Row::Data(command) => {
                 let mut request = Request { command, args };
-                if self.queue.is_some() {
-                    return self.gather(entry, Work::Data(request), pipeline, shared);
-                }
                 match prepare(entry, &mut request, shared) {
                     Ok(after) => {
-                        let silent = self.mute || self.mute_this;
+                        let silent = self.is_silent();
                         pipeline.call(self.protocol, silent, entry, request, after);
                     }
                     Err(refusal) => self.answer(Some(entry), Reply::Error(refusal), pipeline),
@@ -429,11 +428,8 @@ impl Session {
                     self.answer(Some(entry), reply, pipeline);
                 }
                 Action::Exec => self.exec(entry, pipeline, shared, status),
-                _ if self.queue.is_some() && !acts_inside_multi(command.facts.name) => {
-                    self.gather(entry, Work::Server(command, args), pipeline, shared);
-                }
                 Action::Led(answer) if status().leader().is_none() => {
-                    let silent = self.mute || self.mute_this;
+                    let silent = self.is_silent();
                     pipeline.defer(self.protocol, silent, entry, Deferred::Led(answer, args), After::Plain);
                 }
                 Action::Now(answer) | Action::Led(answer) => {
@@ -442,7 +438,7 @@ impl Session {
                     self.answer(Some(entry), reply, pipeline);
                 }
                 Action::Info => {
-                    let silent = self.mute || self.mute_this;
+                    let silent = self.is_silent();
                     match super::commands::info::plan(&args, shared) {
                         (sections, Some(count)) => {
                             pipeline.call(self.protocol, silent, entry, count, After::Info(sections))
@@ -457,7 +453,7 @@ impl Session {
                     let mut context = Context { session: self, shared, status: status() };
                     match parse(&mut context, &args) {
                         Ok(deferred) => {
-                            pipeline.defer(self.protocol, self.mute || self.mute_this, entry, deferred, After::Plain);
+                            pipeline.defer(self.protocol, self.is_silent(), entry, deferred, After::Plain);
                         }
                         Err(refusal) => self.answer(Some(entry), Reply::Error(refusal), pipeline),
                     }
@@ -511,7 +507,7 @@ impl Session {
             return self.answer(Some(entry), Reply::Error(EXEC_ABORTED), pipeline);
         }
         let protocol = self.protocol;
-        let silent = self.mute || self.mute_this;
+        let silent = self.is_silent();
         let mut requests = Vec::new();
         let mut parts = Vec::with_capacity(queue.commands.len());
         for Queued { entry, work } in queue.commands {
@@ -569,7 +565,7 @@ impl Session {
             parts.push((entry.index, part));
         }
         // A snapshot's keys are not touched any more, and nothing is written.
-        if watches.is_empty() || self.snapshot.is_some() {
+        if watches.is_empty() || self.choices.snapshot.is_some() {
             pipeline.exec(protocol, silent, entry, requests, parts);
         } else {
             pipeline.defer(protocol, silent, entry, Deferred::Exec { requests, watches }, After::Exec(parts));

@@ -124,9 +124,9 @@ static SUBCOMMANDS: &[ServerCommand] = &[
 fn consistency(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     let session = &mut *context.session;
     if args.len() == 1 {
-        return Ok(text(session.consistency.to_string()));
+        return Ok(text(session.choices.consistency.to_string()));
     }
-    session.consistency = match Consistency::parse(&args[1..])? {
+    session.choices.consistency = match Consistency::parse(&args[1..])? {
         Consistency::Default => context.shared.settings.consistency,
         chosen => chosen,
     };

@@ -87,7 +87,7 @@ pub(super) fn clustered(context: &Context<'_>) -> Result<(), Refusal> {
 
 fn set_readonly(context: &mut Context<'_>, readonly: bool) -> Result<Reply, Refusal> {
     clustered(context)?;
-    context.session.readonly = readonly;
+    context.session.choices.readonly = readonly;
     Ok(Reply::Ok)
 }
 
