@@ -126,10 +126,19 @@ pub(crate) async fn carry_out(
 impl Database for Node {
     async fn execute(&self, calls: Vec<Call>, consistency: Consistency) -> Vec<Outcome> {
         let inner = &self.inner;
+        let bytes_max = inner.settings.request_bytes_max;
+        if calls.iter().all(|call| !call.is_write() && !is_wide_read(call) && call.size_bytes() <= bytes_max)
+            && let Some(replies) = reads::read_at_once(inner, &calls, consistency)
+        {
+            return replies.into_iter().map(Ok).collect();
+        }
+        // On the heap, so that those who waited for nothing do not carry the room for it around.
         match inner.settings.writes_on_follower {
             // A pipeline is held once, not each of its runs.
-            WritesOnFollower::Redirect => carry_out(inner, calls, consistency, inner.hold_deadline_ms(), false).await,
-            WritesOnFollower::Forward => forward::execute(inner, calls, consistency).await,
+            WritesOnFollower::Redirect => {
+                Box::pin(carry_out(inner, calls, consistency, inner.hold_deadline_ms(), false)).await
+            }
+            WritesOnFollower::Forward => Box::pin(forward::execute(inner, calls, consistency)).await,
         }
     }
 

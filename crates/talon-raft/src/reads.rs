@@ -95,6 +95,33 @@ pub(crate) async fn read(
     }
 }
 
+/// Carries out look-ups for which nothing has to be waited for, which is nearly all of them; `None`: they have to go the long way
+/// ([`read`]), and nothing has come of this.
+pub(crate) fn read_at_once(inner: &Inner, calls: &[Call], consistency: Consistency) -> Option<Vec<Reply>> {
+    let leadership = *inner.leadership.borrow();
+    let outcome = match (consistency, leadership) {
+        (Consistency::Default | Consistency::Lease, Leadership::Leading { term }) => {
+            let now = inner.time.read();
+            if !lease_holds(inner, term, now.monotonic_ms) {
+                return None;
+            }
+            let view = inner.stores.view().ok()?;
+            let (_, clock_ms) = inner.time.stamp_at(now).filter(|(stamped, _)| *stamped == term)?;
+            let outcome = look_up(inner, &view, calls, clock_ms).ok()?;
+            still_leads(inner, term, true).then_some(outcome)?
+        }
+        (Consistency::Snapshot, _) | (Consistency::Default, Leadership::Following { .. } | Leadership::Nobody) => {
+            let SnapshotView::Here(view) = snapshot_view_now(inner, consistency).ok()? else { return None };
+            look_up(inner, &view, calls, 0).ok()?
+        }
+        _ => return None,
+    };
+    match outcome {
+        ReadOutcome::Replies(replies) => Some(replies),
+        ReadOutcome::NeedsTick(_) => None,
+    }
+}
+
 /// A fixed state to read from. `now`: the clocks just now.
 pub(crate) async fn point_in_time(inner: &Inner, wanted: Wanted, mut now: Reading) -> Result<Arc<ReadView>, Denied> {
     loop {
@@ -379,29 +406,54 @@ async fn tick(inner: &Inner, tick_ms: u64, deadline_ms: u64) -> Result<(), Denie
 async fn snapshot_view(inner: &Inner, wanted: &Wanted) -> Result<Arc<ReadView>, Denied> {
     let deadline_ms = wanted.deadline_ms;
     loop {
-        let status = inner.status.borrow().clone();
-        let leads = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
-        if leads || status.serving {
-            break;
+        match snapshot_view_now(inner, wanted.consistency)? {
+            SnapshotView::Here(view) => return Ok(view),
+            SnapshotView::NotServing => wait_or_deny(inner, deadline_ms, Denied::Loading).await?,
+            SnapshotView::Behind { floor } => {
+                if !reached(inner, floor, deadline_ms).await {
+                    let behind_ms = behind_ms(inner);
+                    return Err(Denied::Stale { behind_ms, bound_ms: 0 });
+                }
+            }
         }
-        wait_or_deny(inner, deadline_ms, Denied::Loading).await?;
     }
+}
+
+/// What a node that does not lead has for a read.
+enum SnapshotView {
+    Here(Arc<ReadView>),
+    /// It does not answer yet.
+    NotServing,
+    /// What its clients have written by way of the leader is not all here: it is from this log index on.
+    Behind {
+        floor: u64,
+    },
+}
+
+fn snapshot_view_now(inner: &Inner, consistency: Consistency) -> Result<SnapshotView, Denied> {
     let leads = matches!(*inner.leadership.borrow(), Leadership::Leading { .. });
-    let now_ms = inner.time.monotonic_ms();
-    // A leader whose entries this node has no room for is heard, and still leaves it behind.
-    let behind_ms = inner.watch_over.heard.age_ms(now_ms).max(inner.disk.behind_ms(now_ms));
+    if !leads && !inner.status.borrow().serving {
+        return Ok(SnapshotView::NotServing);
+    }
     let bound_ms = inner.settings.replica_staleness_ms_max;
-    if !leads && bound_ms > 0 && behind_ms > bound_ms {
-        return Err(Denied::Stale { behind_ms, bound_ms });
+    if !leads && bound_ms > 0 {
+        let behind_ms = behind_ms(inner);
+        if behind_ms > bound_ms {
+            return Err(Denied::Stale { behind_ms, bound_ms });
+        }
     }
     let floor = inner.forwarder.floor();
-    if wanted.consistency != Consistency::Snapshot
-        && inner.stores.applied_index() < floor
-        && !reached(inner, floor, deadline_ms).await
-    {
-        return Err(Denied::Stale { behind_ms, bound_ms: 0 });
+    if consistency != Consistency::Snapshot && inner.stores.applied_index() < floor {
+        return Ok(SnapshotView::Behind { floor });
     }
-    inner.stores.view().map_err(fault)
+    inner.stores.view().map(SnapshotView::Here).map_err(fault)
+}
+
+/// From how long ago on this node may lack something, ms.
+fn behind_ms(inner: &Inner) -> u64 {
+    let now_ms = inner.time.monotonic_ms();
+    // A leader whose entries this node has no room for is heard, and still leaves it behind.
+    inner.watch_over.heard.age_ms(now_ms).max(inner.disk.behind_ms(now_ms))
 }
 
 async fn read_view(
@@ -411,19 +463,27 @@ async fn read_view(
     clock_ms: u64,
     wide: bool,
 ) -> Result<ReadOutcome, Denied> {
-    let seed = rand::random();
-    let clock_ms = if is_planted(Bug::ExpireByLocalClock) { inner.time.wall_ms() } else { clock_ms };
-    let result = if wide {
-        let calls = calls.clone();
-        let permit = inner.wide_reads.clone().acquire_owned().await;
-        let _permit = permit.map_err(|_| Denied::ShuttingDown)?;
-        let reading = inner.environment.workers.run(move || view.read(&calls, clock_ms, seed));
-        reading.await.map_err(|error| Denied::Fault(error.to_string()))?
-    } else {
-        view.read(calls, clock_ms, seed)
-    };
-    result.map_err(|fault| {
-        inner.stores.fail(&fault);
-        Denied::Fault(fault.0)
-    })
+    if !wide {
+        return look_up(inner, &view, calls, clock_ms);
+    }
+    let (calls, clock_ms) = (calls.clone(), judged_at(inner, clock_ms));
+    let permit = inner.wide_reads.clone().acquire_owned().await;
+    let _permit = permit.map_err(|_| Denied::ShuttingDown)?;
+    let reading = inner.environment.workers.run(move || view.read(&calls, clock_ms, rand::random()));
+    let result = reading.await.map_err(|error| Denied::Fault(error.to_string()))?;
+    result.map_err(|fault| fail(inner, fault))
+}
+
+/// Carries out reads on the caller's thread.
+fn look_up(inner: &Inner, view: &ReadView, calls: &[Call], clock_ms: u64) -> Result<ReadOutcome, Denied> {
+    view.read(calls, judged_at(inner, clock_ms), rand::random()).map_err(|fault| fail(inner, fault))
+}
+
+fn judged_at(inner: &Inner, clock_ms: u64) -> u64 {
+    if is_planted(Bug::ExpireByLocalClock) { inner.time.wall_ms() } else { clock_ms }
+}
+
+fn fail(inner: &Inner, fault: Fault) -> Denied {
+    inner.stores.fail(&fault);
+    Denied::Fault(fault.0)
 }

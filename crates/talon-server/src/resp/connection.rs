@@ -180,7 +180,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
                 return Err(End::Done);
             }
             while self.client.notices.take(Notice::Push) {
-                self.push().await?;
+                Box::pin(self.push()).await?;
             }
             if let Some(error) = self.broken {
                 add(&self.shared.metrics.protocol_errors, 1);
@@ -272,7 +272,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
 
     async fn carry_out(&mut self) -> Result<(), End> {
         if self.shared.pause.holds(self.pipeline.writes()) {
-            self.wait_for_the_end_of_the_pause().await?;
+            Box::pin(self.wait_for_the_end_of_the_pause()).await?;
         }
         let mut begun = self.begun;
         if self.pipeline.has_batch() {
@@ -285,7 +285,8 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         let (writes, ordered) = (deferred.is_write(), deferred.is_ordered());
         let settled = match self.refusing() {
             Some(denied) if ordered => Err(denied).into(),
-            _ => self.settle(deferred).await?,
+            // Rare, and large: on the heap, as what else is rare here.
+            _ => Box::pin(self.settle(deferred)).await?,
         };
         let outcome = match settled {
             Settled::Outcome(outcome) => {
@@ -450,7 +451,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         }
         add(&self.shared.metrics.batches, 1);
         if let Some(id) = self.choices.snapshot {
-            return snapshot::execute(&*self.database, &self.shared.settings.snapshots, id, calls).await;
+            return Box::pin(snapshot::execute(&*self.database, &self.shared.settings.snapshots, id, calls)).await;
         }
         let consistency = self.effective_consistency();
         let writes = calls.iter().any(Call::is_write);
