@@ -114,8 +114,6 @@ pub enum Flag {
     Pubsub,
     /// May wait for other clients.
     Blocking,
-    /// Where its keys are depends on the arguments, beyond what a key spec says.
-    Movablekeys,
     /// Has key specs that may name no key at all.
     NoMandatoryKeys,
     /// Not shown to monitors.
@@ -150,7 +148,6 @@ impl Flag {
             Flag::NoMulti => "no_multi",
             Flag::Pubsub => "pubsub",
             Flag::Blocking => "blocking",
-            Flag::Movablekeys => "movablekeys",
             Flag::NoMandatoryKeys => "no_mandatory_keys",
             Flag::SkipMonitor => "skip_monitor",
             Flag::SkipSlowlog => "skip_slowlog",

@@ -1,19 +1,26 @@
 //! What a program was told about its INCRs, one after the other on a key of its own, and what follows from that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What became of one INCR, as far as the program was told.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// Acknowledged with this reply, so many milliseconds after the program began.
     Acknowledged {
+        /// Which one it was.
+        number: u64,
         /// What the counter was then.
         reply: u64,
         /// When.
         ms: f64,
     },
-    /// Failed with this text; it may have been carried out.
-    Failed(String),
+    /// Failed; it may have been carried out.
+    Failed {
+        /// Which one it was. One that is sent again keeps its number.
+        number: u64,
+        /// What the client said.
+        text: String,
+    },
 }
 
 impl Outcome {
@@ -21,8 +28,14 @@ impl Outcome {
     pub fn parse(line: &str) -> Option<Outcome> {
         let mut words = line.splitn(4, ' ');
         match (words.next()?, words.next()?, words.next()?, words.next()?) {
-            ("ok", _, reply, ms) => Some(Outcome::Acknowledged { reply: reply.parse().ok()?, ms: ms.parse().ok()? }),
-            ("failed", _, _, text) => Some(Outcome::Failed(text.to_owned())),
+            ("ok", number, reply, ms) => Some(Outcome::Acknowledged {
+                number: number.parse().ok()?,
+                reply: reply.parse().ok()?,
+                ms: ms.parse().ok()?,
+            }),
+            ("failed", number, _, text) => {
+                Some(Outcome::Failed { number: number.parse().ok()?, text: text.to_owned() })
+            }
             _ => None,
         }
     }
@@ -49,27 +62,31 @@ pub struct Verdict {
 /// at the end.
 pub fn judge(outcomes: &[Outcome], counter: u64) -> Verdict {
     let mut verdict = Verdict::default();
-    let (mut last, mut last_ms, mut unknown) = (0, None, 0);
+    let (mut last, mut last_ms) = (0, None);
+    let mut failed: BTreeSet<u64> = BTreeSet::new();
     let compare = |verdict: &mut Verdict, least: u64, most: u64, now: u64| {
         verdict.lost += least.saturating_sub(now);
         verdict.doubled += now.saturating_sub(most);
     };
     for outcome in outcomes {
         match outcome {
-            Outcome::Acknowledged { reply, ms } => {
-                compare(&mut verdict, last + 1, last + 1 + unknown, *reply);
+            Outcome::Acknowledged { number, reply, ms } => {
+                // One that was sent again until it was acknowledged counts once.
+                failed.remove(number);
+                compare(&mut verdict, last + 1, last + 1 + failed.len() as u64, *reply);
                 verdict.gap_ms = verdict.gap_ms.max(last_ms.map_or(0.0, |last_ms| ms - last_ms));
                 verdict.acknowledged += 1;
-                (last, last_ms, unknown) = (*reply, Some(*ms), 0);
+                (last, last_ms) = (*reply, Some(*ms));
+                failed.clear();
             }
-            Outcome::Failed(text) => {
+            Outcome::Failed { number, text } => {
                 *verdict.errors.entry(text.clone()).or_default() += 1;
                 verdict.failed += 1;
-                unknown += 1;
+                failed.insert(*number);
             }
         }
     }
-    compare(&mut verdict, last, last + unknown, counter);
+    compare(&mut verdict, last, last + failed.len() as u64, counter);
     verdict
 }
 
@@ -99,9 +116,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sent_again_with_its_number_counts_once() {
+        assert_eq!(of("ok 1 1 1.0\nfailed 2 2.0 gone\nfailed 2 3.0 gone\nok 2 2 4.0", 2), (2, 0, 0, 3.0));
+        assert_eq!(of("ok 1 1 1.0\nfailed 2 2.0 gone\nok 2 3 4.0", 3).2, 1);
+    }
+
+    #[test]
     fn other_lines_are_no_outcomes() {
         assert_eq!(Outcome::parse("ready"), None);
         assert_eq!(Outcome::parse("ok 1 one 3.0"), None);
-        assert_eq!(Outcome::parse("failed 1 3.0 Error: it is gone"), Some(Outcome::Failed("Error: it is gone".into())));
+        let failed = Outcome::Failed { number: 1, text: "Error: it is gone".into() };
+        assert_eq!(Outcome::parse("failed 1 3.0 Error: it is gone"), Some(failed));
     }
 }

@@ -8,10 +8,11 @@ use talon_judge::pair::as_script;
 use talon_judge::{Pair, generate, is_long, shrink};
 use talon_tests_support::{Cluster, RedisServer};
 
-/// How long the long run goes on with new seeds.
-const LONG_RUN: Duration = Duration::from_secs(600);
+/// How often a long run tells how far it is.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
-fn judge(nodes: u16, seeds: std::ops::Range<u64>, commands: usize) {
+/// `long`: how many commands a long run carries out, with new seeds.
+fn judge(nodes: u16, seeds: std::ops::Range<u64>, commands: usize, long: usize) {
     let redis = RedisServer::start(&[]);
     let cluster = Cluster::start(nodes);
     let pair = Pair::new(cluster.nodes[cluster.leader()].address(), redis.address());
@@ -22,12 +23,19 @@ fn judge(nodes: u16, seeds: std::ops::Range<u64>, commands: usize) {
         None => seeds,
     };
     let start = Instant::now();
+    let mut told = start;
     let mut done = 0;
     // How often each command was carried out, and refused.
     let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     for seed in seeds {
-        if only.is_none() && is_long() && start.elapsed() > LONG_RUN {
-            break;
+        if only.is_none() && is_long() {
+            if done >= long {
+                break;
+            }
+            if told.elapsed() > TOLD_EVERY {
+                println!("{done} of {long} commands on {nodes} node(s)");
+                told = Instant::now();
+            }
         }
         let steps = generate::sequence(seed, commands);
         for resp3 in [false, true] {
@@ -59,10 +67,10 @@ fn judge(nodes: u16, seeds: std::ops::Range<u64>, commands: usize) {
 
 #[test]
 fn a_single_node_answers_as_redis() {
-    judge(1, 0..6, 2_000);
+    judge(1, 0..6, 2_000, 900_000);
 }
 
 #[test]
 fn the_leader_of_three_nodes_answers_as_redis() {
-    judge(3, 1_000..1_002, 1_500);
+    judge(3, 1_000_000..1_000_002, 1_500, 100_000);
 }

@@ -1,4 +1,4 @@
-// ioredis through a failover: failover_ioredis.mjs sentinel|cluster off|default PORT,PORT,PORT KEY
+// ioredis through a failover: failover_ioredis.mjs sentinel|cluster off|default|once PORT,PORT,PORT KEY
 
 import { Cluster, Redis } from "ioredis";
 
@@ -14,4 +14,7 @@ if (discovery === "sentinel") {
 }
 // Without a listener it prints them.
 client.on("error", (error) => console.error(error.message));
-await write(() => client.incr(key));
+await write(
+  () => client.incr(key),
+  (words) => client.call(...words),
+);

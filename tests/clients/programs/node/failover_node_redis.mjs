@@ -1,4 +1,4 @@
-// node-redis through a failover: failover_node_redis.mjs sentinel|cluster default PORT,PORT,PORT KEY
+// node-redis through a failover: failover_node_redis.mjs sentinel|cluster default|once PORT,PORT,PORT KEY
 //
 // It has no switch for its retries. Its cluster client sends nothing again but upon redirections, and looks for the
 // leader of a dead node's slots only after 5 s unless it is told otherwise.
@@ -17,4 +17,7 @@ const client =
       });
 client.on("error", (error) => console.error(error.message));
 await client.connect();
-await write(() => client.incr(key));
+await write(
+  () => client.incr(key),
+  (words) => (discovery === "sentinel" ? client.sendCommand(false, words) : client.sendCommand(key, false, words)),
+);

@@ -1,4 +1,4 @@
-"""redis-py through a failover: failover_redis_py.py sentinel|cluster off|default PORT,PORT,PORT KEY
+"""redis-py through a failover: failover_redis_py.py sentinel|cluster off|default|once PORT,PORT,PORT KEY
 
 It runs with redis-py 5.3 and with the current one.
 """
@@ -22,4 +22,4 @@ else:
     nodes = [ClusterNode(HOST, port) for port in ports]
     client = RedisCluster(startup_nodes=nodes, **({} if retries else {"cluster_error_retry_attempts": 0}))
 
-write(lambda: client.incr(key))
+write(lambda: client.incr(key), client.execute_command)

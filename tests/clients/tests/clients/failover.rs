@@ -31,7 +31,7 @@ struct Setup {
     client: &'static str,
     runner: Runner,
     discovery: &'static str,
-    /// `default`, or `off`: the client's own retries.
+    /// The client's own retries: `default`, or `off`. `once`: as by default, and the program sends again what failed, with `ONCE`.
     retries: &'static str,
     failed_max: u64,
 }
@@ -50,8 +50,8 @@ impl Setup {
 fn setups() -> Vec<Setup> {
     const BOTH: &[&str] = &["sentinel", "cluster"];
     const CLUSTER: &[&str] = &["cluster"];
-    const SWITCH: &[&str] = &["off", "default"];
-    const DEFAULT: &[&str] = &["default"];
+    const SWITCH: &[&str] = &["off", "default", "once"];
+    const DEFAULT: &[&str] = &["default", "once"];
     let redis_py = "failover_redis_py.py";
     let clients = [
         ("redis-py 8", Some(python("current", redis_py)), BOTH, SWITCH),

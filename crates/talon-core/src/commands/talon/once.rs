@@ -25,8 +25,10 @@ pub static ONCE: Command = Command {
     facts: Facts {
         name: "once",
         arity: -4,
-        flags: &[Flag::Write, Flag::Denyoom, Flag::Movablekeys],
-        keys: KeySpec::NONE,
+        // Without `movablekeys`, for which cluster clients ask a node before every single call, and some of them a dead one
+        // for ever: where a key mostly is will do for them.
+        flags: &[Flag::Write, Flag::Denyoom],
+        keys: KeySpec { first: 4, last: 4, step: 1 },
         group: Group::Talon,
         summary: "Carries out a write unless the session has sent this number before; then it repeats the reply.",
         since: "0.1.0",

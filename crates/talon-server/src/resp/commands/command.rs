@@ -306,6 +306,8 @@ fn key_uses(facts: &Facts) -> &'static [&'static [&'static str]] {
         "del" | "unlink" => &[&["RM", "delete"]],
         "exists" | "strlen" | "type" | "touch" | "watch" | "memory|usage" | "object|encoding" | "object|freq"
         | "object|idletime" | "object|refcount" => &[&["RO"]],
+        // Which keys there are is the inner command's business.
+        "once" => &[&["RW", "update", "incomplete"]],
         "delex" => &[&["RW", "delete", "variable_flags"]],
         "bitop" => &[&["OW", "update"], &["RO", "access"]],
         "rename" => &[&["RW", "access", "delete"], &["OW", "update"]],
