@@ -182,6 +182,10 @@ impl Database for Node {
         Arc::new(crate::watcher::with_positions(&self.inner, &self.status()))
     }
 
+    async fn confirmed_status(&self, time_max: Duration) -> Arc<Status> {
+        reads::confirmed_status(&self.inner, time_max).await
+    }
+
     fn applied_index(&self) -> u64 {
         self.inner.stores.applied_index()
     }

@@ -39,11 +39,7 @@ pub struct Heard {
 impl Heard {
     /// Nobody was heard yet; the age counts from `now_ms`.
     pub fn new(now_ms: u64) -> Heard {
-        Heard {
-            at_ms: AtomicU64::new(now_ms),
-            first_committed: AtomicU64::new(u64::MAX),
-            left: Mutex::default(),
-        }
+        Heard { at_ms: AtomicU64::new(now_ms), first_committed: AtomicU64::new(u64::MAX), left: Mutex::default() }
     }
 
     fn left(&self) -> MutexGuard<'_, BTreeSet<u64>> {

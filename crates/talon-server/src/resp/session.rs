@@ -30,6 +30,7 @@ use super::settings::RespSettings;
 use super::shown::Shown;
 use super::slowlog::SlowLog;
 use super::table::{self, Action, Entry, Row, ServerCommand, Treatment};
+use super::topology;
 use super::tunables::Tunables;
 
 /// How old the numbers of keys in `INFO` may be when it was not asked for by name.
@@ -428,11 +429,15 @@ impl Session {
                     self.answer(Some(entry), reply, pipeline);
                 }
                 Action::Exec => self.exec(entry, pipeline, shared, status),
-                Action::Led(answer) if status().leader().is_none() => {
+                Action::Confirmed(answer) if topology::is_led_by_another(&status()) => {
+                    let silent = self.is_silent();
+                    pipeline.defer(self.protocol, silent, entry, Deferred::Confirmed(answer, args), After::Plain);
+                }
+                Action::Led(answer) if !topology::leads(&status()) => {
                     let silent = self.is_silent();
                     pipeline.defer(self.protocol, silent, entry, Deferred::Led(answer, args), After::Plain);
                 }
-                Action::Now(answer) | Action::Led(answer) => {
+                Action::Now(answer) | Action::Confirmed(answer) | Action::Led(answer) => {
                     let mut context = Context { session: self, shared, status: status() };
                     let reply = answer(&mut context, &args).unwrap_or_else(Reply::Error);
                     self.answer(Some(entry), reply, pipeline);
@@ -526,7 +531,7 @@ impl Session {
                     Err(refusal) => Part::Ready(Reply::Error(refusal)),
                 },
                 Work::Server(command, args) => match command.action {
-                    Action::Now(answer) | Action::Led(answer) => {
+                    Action::Now(answer) | Action::Confirmed(answer) | Action::Led(answer) => {
                         let mut context = Context { session: self, shared, status: status() };
                         Part::Ready(answer(&mut context, &args).unwrap_or_else(Reply::Error))
                     }
