@@ -165,8 +165,13 @@ impl Database for Node {
         let inner = &self.inner;
         let count = calls.len();
         let deny = |denied: Denied| (0..count).map(|_| Err(denied.clone())).collect();
-        let Ok(_permit) = inner.wide_reads.clone().acquire_owned().await else { return deny(Denied::ShuttingDown) };
-        let outcomes = inner.environment.workers.run(move || view.read_all(&calls)).await;
+        let Ok(permit) = inner.wide_reads.clone().acquire_owned().await else { return deny(Denied::ShuttingDown) };
+        let reading = inner.environment.workers.run(move || {
+            // To the end, also when nobody waits for it any more.
+            let _permit = permit;
+            view.read_all(&calls)
+        });
+        let outcomes = reading.await;
         outcomes.unwrap_or_else(|error| deny(Denied::Fault(error.to_string())))
     }
 

@@ -437,8 +437,12 @@ async fn read_view(
     let result = if wide {
         let calls = calls.clone();
         let permit = inner.wide_reads.clone().acquire_owned().await;
-        let _permit = permit.map_err(|_| Denied::ShuttingDown)?;
-        let reading = inner.environment.workers.run(move || view.read(&calls, clock_ms, seed));
+        let permit = permit.map_err(|_| Denied::ShuttingDown)?;
+        let reading = inner.environment.workers.run(move || {
+            // To the end, also when nobody waits for it any more.
+            let _permit = permit;
+            view.read(&calls, clock_ms, seed)
+        });
         reading.await.map_err(|error| Denied::Fault(error.to_string()))?
     } else {
         view.read(calls, clock_ms, seed)
