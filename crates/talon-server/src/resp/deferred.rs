@@ -11,6 +11,7 @@ use talon_core::{Administer, Consistency, Database, Outcome, Refusal, Reply, Req
 use tokio::time::{Instant, timeout_at};
 
 use super::clients::Client;
+use super::commands::config;
 use super::commands::positions::WaitIndex;
 use super::failover::Failover;
 use super::pause::Held;
@@ -48,6 +49,8 @@ pub(crate) enum Deferred {
     LastIndex,
     /// `WATCH`
     Watch(Vec<Bytes>),
+    /// `CONFIG REWRITE`
+    Rewrite,
     /// `CLIENT PAUSE`
     Pause(Held, Duration),
     /// `EXEC` behind `WATCH`
@@ -86,6 +89,7 @@ impl Deferred {
             | Deferred::Confirmed(..)
             | Deferred::Led(..)
             | Deferred::Pause(..)
+            | Deferred::Rewrite
             | Deferred::Failover(_)
             | Deferred::Snapshot(_)
             | Deferred::SlotKeys(_) => None,
@@ -126,6 +130,7 @@ impl Deferred {
                 shared.pause.begin(held, time);
                 Ok(Reply::Ok).into()
             }
+            Deferred::Rewrite => Ok(config::rewrite(&shared).await).into(),
             Deferred::Failover(failover) => Ok(failover.carry_out(&*database, &shared).await).into(),
             Deferred::Snapshot(command) => command.carry_out(&*database, &shared.settings.snapshots, consistency).await,
             Deferred::SlotKeys(wanted) => wanted.carry_out(&*database, consistency).await.into(),
