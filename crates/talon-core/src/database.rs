@@ -132,6 +132,13 @@ pub trait Database: Send + Sync + 'static {
         self.status()
     }
 
+    /// What [`Database::status`] says, once another node that leads was asked whether it is there: one that is gone is not named any
+    /// more. Waits no longer than `time_max`.
+    fn confirmed_status(&self, time_max: Duration) -> impl Future<Output = Arc<Status>> + Send {
+        let _ = time_max;
+        std::future::ready(self.status())
+    }
+
     /// The last log index applied here, at least up to what this database has answered. Cheap.
     fn applied_index(&self) -> u64 {
         self.status_now().applied_index

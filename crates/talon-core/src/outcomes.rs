@@ -27,6 +27,21 @@ const DISK_FULL: u8 = 6;
 const SHUTTING_DOWN: u8 = 7;
 const FAULT: u8 = 8;
 
+/// How many bytes all of them take beside their own.
+pub const HEADER_BYTES: usize = 5;
+
+/// How many bytes an outcome takes.
+pub fn size_bytes(outcome: &Outcome) -> usize {
+    1 + match outcome {
+        Ok(reply) => reply::size_bytes(reply),
+        Err(denied) => {
+            let mut out = BytesMut::new();
+            write(&mut out, denied);
+            out.len()
+        }
+    }
+}
+
 /// The bytes of these outcomes.
 pub fn encode(outcomes: &[Outcome]) -> Bytes {
     let mut out = BytesMut::new();

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::error::Refusal;
 
 pub use encoding::{FORMAT_VERSION, decode, encode};
-pub(crate) use encoding::{read, write};
+pub(crate) use encoding::{read, size_bytes, write};
 
 /// One reply. How each looks on the wire in RESP2 and RESP3 is `talon-resp`'s business.
 #[derive(Clone, Debug, PartialEq)]

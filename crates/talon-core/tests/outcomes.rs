@@ -62,6 +62,8 @@ proptest! {
     #[test]
     fn outcomes_are_read_back(all in all()) {
         let bytes = outcomes::encode(&all);
+        let sizes = all.iter().map(outcomes::size_bytes).sum::<usize>();
+        prop_assert_eq!(bytes.len(), outcomes::HEADER_BYTES + sizes);
         prop_assert_eq!(outcomes::decode(&bytes).ok(), Some(all));
     }
 

@@ -174,8 +174,13 @@ impl Database for Node {
         let inner = &self.inner;
         let count = calls.len();
         let deny = |denied: Denied| (0..count).map(|_| Err(denied.clone())).collect();
-        let Ok(_permit) = inner.wide_reads.clone().acquire_owned().await else { return deny(Denied::ShuttingDown) };
-        let outcomes = inner.environment.workers.run(move || view.read_all(&calls)).await;
+        let Ok(permit) = inner.wide_reads.clone().acquire_owned().await else { return deny(Denied::ShuttingDown) };
+        let reading = inner.environment.workers.run(move || {
+            // To the end, also when nobody waits for it any more.
+            let _permit = permit;
+            view.read_all(&calls)
+        });
+        let outcomes = reading.await;
         outcomes.unwrap_or_else(|error| deny(Denied::Fault(error.to_string())))
     }
 
@@ -189,6 +194,10 @@ impl Database for Node {
 
     fn status_now(&self) -> Arc<Status> {
         Arc::new(crate::watcher::with_positions(&self.inner, &self.status()))
+    }
+
+    async fn confirmed_status(&self, time_max: Duration) -> Arc<Status> {
+        reads::confirmed_status(&self.inner, time_max).await
     }
 
     fn applied_index(&self) -> u64 {

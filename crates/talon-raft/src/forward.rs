@@ -236,14 +236,12 @@ pub(crate) async fn answer(
 
 /// The bytes of outcomes, at most so many: replies that take more than their share are left out.
 fn encode(mut all: Vec<Outcome>, reads: &[bool], bytes_max: usize) -> bytes::Bytes {
-    let bytes = outcomes::encode(&all);
-    if bytes.len() <= bytes_max {
-        return bytes;
-    }
-    // Besides the outcomes there are five bytes.
-    let share = bytes_max.saturating_sub(5) / all.len().max(1);
-    for (outcome, is_read) in all.iter_mut().zip(reads) {
-        if outcomes::encode(std::slice::from_ref(outcome)).len() > share {
+    let sizes_bytes: Vec<usize> = all.iter().map(outcomes::size_bytes).collect();
+    let room_bytes = bytes_max.saturating_sub(outcomes::HEADER_BYTES);
+    if sizes_bytes.iter().sum::<usize>() > room_bytes {
+        let share_bytes = room_bytes / all.len().max(1);
+        let too_large = all.iter_mut().zip(reads).zip(sizes_bytes).filter(|(_, size_bytes)| *size_bytes > share_bytes);
+        for ((outcome, is_read), _) in too_large {
             *outcome = if *is_read {
                 Ok(Reply::Error(Refusal::new(
                     "ERR the reply is too large to come by way of another node: ask the leader",

@@ -335,7 +335,7 @@ impl Node {
         let proposer = Arc::new(Proposer::new(time.clone(), stores.pending.clone()));
         let inner = Arc::new(Inner {
             read_index: ReadIndex::start(raft.clone()),
-            prober: Prober::start(network.clone(), status.clone(), time.clone()),
+            prober: Prober::start(network.clone(), watch_over.clone(), status.clone(), time.clone()),
             forwarder: Forwarder::new(network.clone()),
             wide_reads: Arc::new(Semaphore::new(WIDE_READS_MAX)),
             settings,

@@ -12,13 +12,15 @@ use talon_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::timekeeper::Timekeeper;
-use crate::transport::Network;
+use crate::transport::{Gate, Network};
 use crate::types::NodeAddress;
 
 /// How many reads may wait for a round.
 const WAITING_MAX: usize = 65_536;
 /// How long one round may take, ms.
 const ROUND_MS_MAX: u64 = 1_000;
+/// How often the leader is asked in a round whose connections break.
+const TRIES_MAX: usize = 3;
 
 /// Where the leader's state stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +33,16 @@ pub struct Point {
     pub clock_ms: u64,
 }
 
-type Ask = oneshot::Sender<Option<Point>>;
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// Nobody listens where the leader with this number did.
+    Gone(u64),
+    /// Whatever else there may be: it says nothing about who leads.
+    Unknown,
+}
+
+type Ask = oneshot::Sender<Result<Point, Unanswered>>;
 
 /// Where reads ask for one.
 pub struct Prober {
@@ -79,6 +90,8 @@ impl Known {
 #[derive(Clone)]
 struct Asker {
     network: Network,
+    /// Is told of leaders that are gone.
+    gate: Arc<dyn Gate>,
     status: watch::Receiver<Arc<Status>>,
     time: Arc<Timekeeper>,
     known: Arc<Mutex<Known>>,
@@ -86,10 +99,15 @@ struct Asker {
 
 impl Prober {
     /// Starts the tasks that ask; they end when the handle is dropped.
-    pub fn start(network: Network, status: watch::Receiver<Arc<Status>>, time: Arc<Timekeeper>) -> Prober {
+    pub fn start(
+        network: Network,
+        gate: Arc<dyn Gate>,
+        status: watch::Receiver<Arc<Status>>,
+        time: Arc<Timekeeper>,
+    ) -> Prober {
         let started_ms = time.monotonic_ms();
         let known = Arc::new(Mutex::new(Known { newest: None, held: None, started_ms }));
-        let asker = Asker { network, status, time: time.clone(), known: known.clone() };
+        let asker = Asker { network, gate, status, time: time.clone(), known: known.clone() };
         let (proved, waiting) = mpsc::channel(WAITING_MAX);
         tokio::spawn(asker.clone().run(waiting, false));
         let (leased, waiting) = mpsc::channel(WAITING_MAX);
@@ -101,17 +119,17 @@ impl Prober {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where the leader's state stands at some moment after the call; `None` if nobody has said so, for whatever reason, by the
-    /// deadline or before. `lease_will_do`: the leader may rely on its lease.
-    pub async fn ask(&self, lease_will_do: bool, deadline_ms: u64) -> Option<Point> {
+    /// Where the leader's state stands at some moment after the call, or why nobody has said so by the deadline or before.
+    /// `lease_will_do`: the leader may rely on its lease.
+    pub async fn ask(&self, lease_will_do: bool, deadline_ms: u64) -> Result<Point, Unanswered> {
         let (ask, answer) = oneshot::channel();
         let asks = if lease_will_do { &self.leased } else { &self.proved };
         let left = Duration::from_millis(deadline_ms.saturating_sub(self.time.monotonic_ms()));
         let asking = async {
-            asks.send(ask).await.ok()?;
-            answer.await.ok()?
+            asks.send(ask).await.map_err(|_| Unanswered::Unknown)?;
+            answer.await.unwrap_or(Err(Unanswered::Unknown))
         };
-        tokio::time::timeout(left, asking).await.ok()?
+        tokio::time::timeout(left, asking).await.unwrap_or(Err(Unanswered::Unknown))
     }
 
     /// Where the leader's state stood at some moment not before this one, if it has been asked since. This node's state is at
@@ -133,36 +151,55 @@ impl Asker {
         let mut round = Vec::new();
         // Everybody who asked before a round begins shares it; who comes during it waits for the next.
         while waiting.recv_many(&mut round, WAITING_MAX).await > 0 {
-            let point = self.probe(lease_will_do).await;
-            if let Some(point) = point {
-                self.known.lock().unwrap_or_else(PoisonError::into_inner).learn(point);
+            let answer = self.probe(lease_will_do).await;
+            match answer {
+                Ok(point) => self.known.lock().unwrap_or_else(PoisonError::into_inner).learn(point),
+                Err(Unanswered::Gone(leader_id)) => self.gate.left(leader_id),
+                Err(Unanswered::Unknown) => {}
             }
             round.drain(..).for_each(|ask| {
-                let _ = ask.send(point);
+                let _ = ask.send(answer);
             });
         }
     }
 
     /// Asks whoever leads now, for as long as it does.
-    async fn probe(&self, lease_will_do: bool) -> Option<Point> {
+    async fn probe(&self, lease_will_do: bool) -> Result<Point, Unanswered> {
         let mut status = self.status.clone();
         let (leader, version) = {
             let status = status.borrow_and_update();
-            (status.leader().filter(|leader| leader.id != status.node_id).cloned()?, status.version)
+            let leader = status.leader().filter(|leader| leader.id != status.node_id).cloned();
+            (leader.ok_or(Unanswered::Unknown)?, status.version)
         };
         let address = NodeAddress::from(&leader);
         let request = v1::ReadIndexRequest { lease_will_do, wait_ms: ROUND_MS_MAX };
-        let sent_ms = self.time.monotonic_ms();
-        let asking = self.network.read_index(leader.id, &address, request, Duration::from_millis(ROUND_MS_MAX));
-        let answer = tokio::select! {
+        let ask = async || {
+            let sent_ms = self.time.monotonic_ms();
+            let time_max = Duration::from_millis(ROUND_MS_MAX);
+            (sent_ms, self.network.read_index(leader.id, &address, request, time_max).await)
+        };
+        let asking = async {
+            let mut answered = ask().await;
+            for _ in 1..TRIES_MAX {
+                // A connection that has broken does not tell whether anybody is there: a new one does. One that is made while a process
+                // ends may be accepted all the same.
+                match &answered.1 {
+                    Err(error) if talon_proto::is_broken(error) => answered = ask().await,
+                    Ok(_) | Err(_) => break,
+                }
+            }
+            answered
+        };
+        let (sent_ms, answer) = tokio::select! {
             answer = asking => answer,
-            _ = status.wait_for(|status| status.version != version) => return None,
+            _ = status.wait_for(|status| status.version != version) => return Err(Unanswered::Unknown),
         };
         match answer {
-            Ok(reply) => Some(Point { sent_ms, index: reply.index, clock_ms: reply.clock_ms }),
+            Ok(reply) => Ok(Point { sent_ms, index: reply.index, clock_ms: reply.clock_ms }),
             Err(error) => {
                 tracing::debug!(leader = leader.id, message = error.message(), "the leader gave no read index");
-                None
+                let gone = talon_proto::nobody_listens(&error);
+                Err(if gone { Unanswered::Gone(leader.id) } else { Unanswered::Unknown })
             }
         }
     }

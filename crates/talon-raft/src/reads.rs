@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use talon::{ReadOutcome, ReadView};
 use talon_core::planted::{Bug, is_planted};
-use talon_core::{Call, Consistency, Denied, Fault, Reply};
+use talon_core::{Call, Consistency, Denied, Fault, Reply, Status};
 use talon_proto::v1;
 
 use crate::clock::Reading;
 use crate::leadership::Leadership;
 use crate::node::Inner;
+use crate::probe::Unanswered;
 
 /// How long a read waits before it looks again whether this node leads.
 const RETRY: Duration = Duration::from_millis(10);
@@ -151,6 +152,26 @@ pub(crate) async fn read_index(inner: &Inner, request: v1::ReadIndexRequest) -> 
     Ok(v1::ReadIndexReply { index: view.index(), clock_ms })
 }
 
+/// What this node knows, after the leader was asked whether it is there: one that is gone is named no more. After `time_max`, whatever is
+/// known by then.
+pub(crate) async fn confirmed_status(inner: &Inner, time_max: Duration) -> Arc<Status> {
+    let mut status = inner.status.clone();
+    let leader_id = status.borrow().leader_id.filter(|leader_id| *leader_id != inner.settings.node_id);
+    if let Some(leader_id) = leader_id {
+        let time_max_ms = u64::try_from(time_max.as_millis()).unwrap_or(u64::MAX);
+        let deadline_ms = inner.time.monotonic_ms().saturating_add(time_max_ms);
+        let asking = async {
+            if inner.prober.ask(true, deadline_ms).await == Err(Unanswered::Gone(leader_id)) {
+                // The sender lives as long as the node.
+                let _ = status.wait_for(|status| status.leader_id != Some(leader_id)).await;
+            }
+        };
+        // Who is merely slow may lead all the same.
+        let _ = tokio::time::timeout(time_max, asking).await;
+    }
+    inner.status.borrow().clone()
+}
+
 /// Waits until this node has applied this index. Whether it has, by the deadline.
 pub(crate) async fn reached(inner: &Inner, index: u64, deadline_ms: u64) -> bool {
     if is_planted(Bug::FollowerDoesNotCatchUp) {
@@ -194,7 +215,7 @@ async fn way(inner: &Inner, wanted: Wanted, now: &mut Reading) -> Result<Way, De
                 }
             }
             (Consistency::Linearizable, Leadership::Following { .. }) => {
-                if let Some(point) = inner.prober.ask(false, wanted.deadline_ms).await {
+                if let Ok(point) = inner.prober.ask(false, wanted.deadline_ms).await {
                     if !reached(inner, point.index, wanted.deadline_ms).await {
                         let behind_ms = inner.prober.behind_ms(inner.time.monotonic_ms());
                         return Err(Denied::Stale { behind_ms, bound_ms: 0 });
@@ -238,7 +259,7 @@ async fn bounded_way(inner: &Inner, ms: u64, wanted: Wanted, leadership: Leaders
                 return Ok(Some(Way::Leader(Proof::Lease)));
             }
         }
-        Leadership::Following { .. } if inner.prober.ask(true, wanted.deadline_ms).await.is_some() => {}
+        Leadership::Following { .. } if inner.prober.ask(true, wanted.deadline_ms).await.is_ok() => {}
         Leadership::Following { .. } | Leadership::Unsettled | Leadership::Nobody => tokio::time::sleep(RETRY).await,
     }
     Ok(None)
@@ -468,8 +489,12 @@ async fn read_view(
     }
     let (calls, clock_ms) = (calls.clone(), judged_at(inner, clock_ms));
     let permit = inner.wide_reads.clone().acquire_owned().await;
-    let _permit = permit.map_err(|_| Denied::ShuttingDown)?;
-    let reading = inner.environment.workers.run(move || view.read(&calls, clock_ms, rand::random()));
+    let permit = permit.map_err(|_| Denied::ShuttingDown)?;
+    let reading = inner.environment.workers.run(move || {
+        // To the end, also when nobody waits for it any more.
+        let _permit = permit;
+        view.read(&calls, clock_ms, rand::random())
+    });
     let result = reading.await.map_err(|error| Denied::Fault(error.to_string()))?;
     result.map_err(|fault| fail(inner, fault))
 }

@@ -207,3 +207,30 @@ async fn a_node_tells_when_it_has_come_to_an_index() -> Anyhow {
     assert!(begun.elapsed() >= Duration::from_millis(100), "it waited");
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_has_gone_is_not_named_to_who_asks_whether_it_is_there() -> Anyhow {
+    const AT_ONCE: Duration = Duration::from_secs(5);
+    let cluster = Cluster::start(3).await;
+    let (leader_id, _) = cluster.leader().await;
+    let follower = follower(&cluster).await;
+    let follower_id = follower.status().node_id;
+    assert_eq!(follower.confirmed_status(AT_ONCE).await.leader_id, Some(leader_id));
+    // A leader that is slow, or behind a broken cable, may lead all the same.
+    cluster.cables.cut(leader_id, follower_id);
+    let begun = Instant::now();
+    let status = follower.confirmed_status(Duration::from_millis(50)).await;
+    assert!(status.leader_id == Some(leader_id) || begun.elapsed() > Duration::from_millis(300), "{status:?}");
+    assert!(begun.elapsed() >= Duration::from_millis(50), "it was waited for");
+    // Its entries do not come any more, but the end of their connection is not known yet: nothing else tells of it.
+    cluster.cables.mend();
+    until("it is heard again", || async { follower.status().leader_id == Some(leader_id) }).await;
+    let term = follower.status().term;
+    cluster.cables.cut(leader_id, follower_id);
+    cluster.cables.deafen(leader_id);
+    let begun = Instant::now();
+    let status = follower.confirmed_status(AT_ONCE).await;
+    println!("known in {:?}", begun.elapsed());
+    assert_eq!((status.leader_id, status.term), (None, term), "before an election has begun");
+    Ok(())
+}

@@ -2,11 +2,14 @@
 
 mod support;
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use support::{Door, Wire, show};
 use talon_resp::Value;
-use talon_server::resp::RespSettings;
+use talon_server::resp::{Changed, Parameters, RespSettings, RewriteError};
 use talon_server::secret::Secret;
 
 async fn door() -> Door {
@@ -71,6 +74,26 @@ async fn the_slow_log_has_what_took_long_and_no_password() {
     ] {
         says(&mut client, line, reply).await;
     }
+}
+
+#[tokio::test]
+async fn what_is_carried_out_behind_a_batch_has_its_own_time() {
+    let door = Door::open(1, RespSettings { slowlog_slower_than_us: 0, ..RespSettings::default() }).await;
+    let mut client = door.client().await;
+    says(&mut client, "WATCH w", "OK").await;
+    client.send(b"GET before\r\nMULTI\r\nSET a 12345\r\nGET b\r\nEXEC\r\n").await;
+    for _ in 0..5 {
+        client.reply().await.expect("an answer");
+    }
+    let entries = slow(&mut client).await;
+    assert_eq!(entries[0], "[\"set\", \"a\", \"12345\"]", "of EXEC: {entries:?}");
+    for batch in ["[\"GET\", \"before\"]", "[\"WATCH\", \"w\"]"] {
+        assert!(entries[1..].iter().any(|entry| entry == batch), "{batch}: {entries:?}");
+    }
+    says(&mut client, "CONFIG SET slowlog-log-slower-than -1", "OK").await;
+    says(&mut client, "SLOWLOG RESET", "OK").await;
+    says(&mut client, "KEYS *", "[\"a\"]").await;
+    says(&mut client, "SLOWLOG LEN", "(0)").await;
 }
 
 #[tokio::test]
@@ -364,4 +387,103 @@ async fn info_says_what_is_true_of_the_keys() {
         assert!(all.contains(field), "{field}");
     }
     assert!(!all.contains("keyspace_hits"), "what is not counted is not there");
+}
+
+#[tokio::test]
+async fn what_a_snapshot_holds_is_said_to_nobody_else() {
+    let door = door().await;
+    let (mut client, mut reader) = (door.client().await, door.client().await);
+    says(&mut client, "SET a 1", "OK").await;
+    let Value::Array(made) = client.ask("SNAPSHOT CREATE").await else { panic!("a snapshot") };
+    says(&mut client, "MSET b 2 c 3", "OK").await;
+    says(&mut reader, &format!("SNAPSHOT USE {}", show(&made[0]).trim_matches(['(', ')'])), "OK").await;
+    for _ in 0..2 {
+        assert!(reader.say("INFO").await.contains("db0:keys=1,"), "the snapshot has one key");
+        assert!(client.say("INFO").await.contains("db0:keys=3,"), "there are three by now");
+    }
+    says(&mut reader, "MULTI", "OK").await;
+    says(&mut reader, "INFO keyspace", "QUEUED").await;
+    assert!(reader.say("EXEC").await.contains("db0:keys=1,"));
+}
+
+/// Writes as long as the test wants.
+#[derive(Debug)]
+struct SlowFile {
+    writing: AtomicUsize,
+    go: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Parameters for SlowFile {
+    fn all(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    fn file(&self) -> PathBuf {
+        PathBuf::from("talon.toml")
+    }
+
+    fn log_level(&self) -> String {
+        "info".to_owned()
+    }
+
+    fn check_log_level(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn set_log_level(&self, _: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn rewrite(&self, changed: &[(&'static str, Changed)]) -> Result<(), RewriteError> {
+        assert_eq!(self.writing.fetch_add(1, Ordering::AcqRel), 0, "one at a time");
+        assert_eq!(changed, [("timeout_s", Changed::Number(5))]);
+        let gone = self.go.lock().expect("nobody panicked").recv_timeout(Duration::from_secs(10));
+        self.writing.fetch_sub(1, Ordering::AcqRel);
+        gone.map_err(|_| RewriteError::Failed("nobody lets it go on".to_owned()))
+    }
+}
+
+#[tokio::test]
+async fn the_file_of_settings_is_written_by_one_at_a_time_and_nobody_waits_for_it() {
+    let (go, going) = mpsc::channel();
+    let parameters = Arc::new(SlowFile { writing: AtomicUsize::new(0), go: Mutex::new(going) });
+    let door = Door::open(1, RespSettings { parameters, ..RespSettings::default() }).await;
+    let (mut one, mut two, mut other) = (door.client().await, door.client().await, door.client().await);
+    says(&mut one, "CONFIG SET timeout 5", "OK").await;
+    one.send(b"CONFIG REWRITE\r\n").await;
+    two.send(b"CONFIG REWRITE\r\n").await;
+    assert!(one.is_quiet().await && two.is_quiet().await);
+    says(&mut other, "PING", "PONG").await;
+    for client in [&mut one, &mut two] {
+        go.send(()).expect("it is waited for");
+        assert_eq!(show(&client.reply().await.expect("an answer")), "OK");
+    }
+    says(&mut other, "MULTI", "OK").await;
+    says(&mut other, "CONFIG REWRITE", "QUEUED").await;
+    says(&mut other, "EXEC", "[!ERR Command not allowed inside a transaction]").await;
+}
+
+#[tokio::test]
+async fn who_is_sent_a_lot_has_a_turn_for_own_commands() {
+    const MESSAGES: usize = 40;
+    let door = Door::open(1, RespSettings { push_bytes_max: 64 << 20, ..RespSettings::default() }).await;
+    let (mut listener, mut client) = (door.client().await, door.client().await);
+    assert!(listener.say("HELLO 3").await.starts_with('{'));
+    says(&mut listener, "SUBSCRIBE news", ">[\"subscribe\", \"news\", (1)]").await;
+    // More than the system takes for somebody who does not read.
+    let publish = format!("PUBLISH news {}", "x".repeat(1 << 20));
+    for _ in 0..MESSAGES {
+        assert_eq!(client.say(&publish).await, "(1)");
+    }
+    listener.send(b"PING\r\n").await;
+    let mut before = 0;
+    while matches!(listener.reply().await.expect("a message"), Value::Push(_)) {
+        before += 1;
+    }
+    assert!(before < MESSAGES, "the answer came behind all {before} messages");
+    for _ in before..MESSAGES {
+        assert!(matches!(listener.reply().await, Some(Value::Push(_))));
+    }
+    let stats = client.say("INFO commandstats").await;
+    assert!(stats.contains("cmdstat_subscribe:calls=1,"), "{stats}");
 }

@@ -359,6 +359,39 @@ async fn a_question_for_the_leader_waits_for_an_election() {
 }
 
 #[tokio::test]
+async fn nobody_is_sent_to_a_leader_that_has_just_gone() {
+    let door = door().await;
+    let (own, leader) = (door.address.port(), door.address.port() + 1);
+    let mut client = door.client().await;
+    let slots = |port: u16| format!("(16383), [\"127.0.0.1\", ({port}), ");
+    let shards =
+        |port: u16| format!("({port}), \"ip\", \"127.0.0.1\", \"endpoint\", \"127.0.0.1\", \"role\", \"master\"");
+    for (question, of_leader, of_own) in [
+        ("CLUSTER SLOTS", slots(leader), slots(own)),
+        ("CLUSTER SHARDS", shards(leader), shards(own)),
+        (
+            "CLUSTER NODES",
+            format!(":{leader}@{} master", leader + 2000),
+            format!(":{own}@{} myself,master", own + 2000),
+        ),
+    ] {
+        door.database.change_status(|status| (status.leader_id, status.role) = (Some(2), Role::Follower));
+        let answer = client.say(question).await;
+        assert!(answer.contains(&of_leader) && !answer.contains(&of_own), "{question}: {answer}");
+        door.database.lose_leader();
+        let answer = client.say(question).await;
+        assert!(answer.contains(&of_own) && !answer.contains(&of_leader), "{question}: {answer}");
+    }
+    let lead = |leader| door.database.change_status(|status| status.leader_id = Some(leader));
+    lead(2);
+    door.database.lose_leader();
+    client.send(b"SENTINEL GET-MASTER-ADDR-BY-NAME talon\r\n").await;
+    assert!(client.is_quiet().await, "there is nobody to name");
+    lead(3);
+    assert_eq!(show(&client.reply().await.expect("an answer")), format!("[\"127.0.0.1\", \"{}\"]", own + 2));
+}
+
+#[tokio::test]
 async fn messages_reach_all_who_have_subscribed() {
     let door = door().await;
     let (mut listener, mut pattern, mut client) = (door.client().await, door.client().await, door.client().await);

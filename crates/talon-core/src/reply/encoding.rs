@@ -16,6 +16,10 @@ pub const FORMAT_VERSION: u8 = 1;
 /// How deep lists may lie in each other. Those of commands do so two or three times.
 const DEPTH_MAX: usize = 32;
 
+/// Room is made for so many parts of a list at first, whatever it says of its length: it is 32 times as much as the bytes take, and again as
+/// much in each list within.
+const LIST_ROOM: usize = 64;
+
 /// Simple strings live for ever; these are read as what they were. Any other is read as a bulk string of the same text.
 const SIMPLE: [&str; 10] = ["PONG", "QUEUED", "none", "string", "list", "set", "zset", "hash", "stream", "OK"];
 
@@ -101,6 +105,24 @@ pub(crate) fn write(out: &mut BytesMut, reply: &Reply) {
     }
 }
 
+/// How many bytes [`write`] makes of it.
+pub(crate) fn size_bytes(reply: &Reply) -> usize {
+    let text = |length: usize| 5 + length;
+    match reply {
+        Reply::Ok | Reply::Null | Reply::NullArray => 1,
+        Reply::Boolean(_) => 2,
+        Reply::Integer(_) | Reply::Double(_) => 9,
+        Reply::Simple(simple) => text(simple.len()),
+        Reply::Bulk(bytes) => text(bytes.len()),
+        Reply::Verbatim(verbatim) => text(verbatim.len()),
+        Reply::Error(refusal) => text(refusal.line().len()),
+        Reply::Array(replies) | Reply::Set(replies) | Reply::Push(replies) => {
+            5 + replies.iter().map(size_bytes).sum::<usize>()
+        }
+        Reply::Map(pairs) => 5 + pairs.iter().map(|(key, value)| size_bytes(key) + size_bytes(value)).sum::<usize>(),
+    }
+}
+
 /// Reads what [`write`] wrote.
 pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Reply, Fault> {
     read_at(reader, 0)
@@ -143,9 +165,8 @@ fn read_at(reader: &mut Reader<'_>, depth: usize) -> Result<Reply, Fault> {
 
 fn list(reader: &mut Reader<'_>, depth: usize, per_item: usize) -> Result<Vec<Reply>, Fault> {
     let items = reader.u32("list")? as usize;
-    // No reply is shorter than its kind: no room is made for what cannot come.
     let count = items.saturating_mul(per_item);
-    let mut replies = Vec::with_capacity(count.min(reader.rest().len()));
+    let mut replies = Vec::with_capacity(count.min(LIST_ROOM));
     for _ in 0..count {
         replies.push(read_at(reader, depth + 1)?);
     }

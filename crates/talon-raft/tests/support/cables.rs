@@ -17,6 +17,8 @@ pub struct Cables(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     cut: BTreeSet<(u64, u64)>,
+    /// Who listens no more.
+    deaf: BTreeSet<u64>,
     waiting: Vec<Waker>,
     /// Who listens where.
     ports: BTreeMap<u16, u64>,
@@ -36,10 +38,18 @@ impl Cables {
         self.state().cut.insert(pair(one, other));
     }
 
+    /// Nobody listens where this node did, and what was connected to it is broken. What it has connected itself stays.
+    pub fn deafen(&self, id: u64) {
+        let mut state = self.state();
+        state.deaf.insert(id);
+        state.waiting.drain(..).for_each(Waker::wake);
+    }
+
     /// Everything goes through again.
     pub fn mend(&self) {
         let mut state = self.state();
         state.cut.clear();
+        state.deaf.clear();
         state.waiting.drain(..).for_each(Waker::wake);
     }
 
@@ -49,10 +59,14 @@ impl Cables {
         Arc::new(NodeSockets { cables: self.clone(), id })
     }
 
-    fn poll_whole(&self, ends: (u64, u64), context: &mut Context<'_>) -> Poll<()> {
+    /// Ready when something goes through from `from` to `to`, or when that is known to be impossible.
+    fn poll_whole(&self, (from, to): (u64, u64), context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.state();
-        if !state.cut.contains(&ends) {
-            return Poll::Ready(());
+        if state.deaf.contains(&to) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into()));
+        }
+        if !state.cut.contains(&pair(from, to)) {
+            return Poll::Ready(Ok(()));
         }
         state.waiting.push(context.waker().clone());
         Poll::Pending
@@ -66,10 +80,10 @@ struct NodeSockets {
 
 impl Sockets for NodeSockets {
     fn connect(&self, host: String, port: u16) -> Eventually<'static, io::Result<Box<dyn Stream>>> {
-        let ends = pair(self.id, self.cables.state().ports.get(&port).copied().unwrap_or(0));
+        let ends = (self.id, self.cables.state().ports.get(&port).copied().unwrap_or(0));
         let cables = self.cables.clone();
         Box::pin(async move {
-            std::future::poll_fn(|context| cables.poll_whole(ends, context)).await;
+            std::future::poll_fn(|context| cables.poll_whole(ends, context)).await?;
             let stream = SystemSockets.connect(host, port).await?;
             Ok(Box::new(Cable { stream, cables, ends }) as Box<dyn Stream>)
         })
@@ -84,19 +98,20 @@ impl Sockets for NodeSockets {
 struct Cable {
     stream: Box<dyn Stream>,
     cables: Cables,
+    /// Who connected, and to whom.
     ends: (u64, u64),
 }
 
 impl AsyncRead for Cable {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        std::task::ready!(self.cables.poll_whole(self.ends, context));
+        std::task::ready!(self.cables.poll_whole(self.ends, context))?;
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
 
 impl AsyncWrite for Cable {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        std::task::ready!(self.cables.poll_whole(self.ends, context));
+        std::task::ready!(self.cables.poll_whole(self.ends, context))?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

@@ -146,15 +146,20 @@ impl<D: Database> Door<D> {
         }
         let view = self.view(reading.consistency, deadline).await?;
         let index = view.index();
-        Ok((read_view(view, call, deadline).await?, Some(index)))
+        Ok((self.read_at(view, call, deadline).await?, Some(index)))
     }
-}
 
-/// Reads from a point in time, on a thread that may wait for the disk.
-pub(super) async fn read_view(view: Arc<dyn PointInTime>, call: Call, deadline: Instant) -> Result<Reply, Status> {
-    let read = tokio::task::spawn_blocking(move || view.read_all(&[call]).pop());
-    let outcome = tokio::time::timeout_at(deadline, read).await.map_err(|_| out_of_time(false))?;
-    outcome.ok().flatten().ok_or_else(broken_read)?.map_err(|denied| status::from_denied(&denied))
+    /// Reads from a point in time.
+    pub(super) async fn read_at(
+        &self,
+        view: Arc<dyn PointInTime>,
+        call: Call,
+        deadline: Instant,
+    ) -> Result<Reply, Status> {
+        let read = self.database.read_at(view, vec![call]);
+        let mut outcomes = tokio::time::timeout_at(deadline, read).await.map_err(|_| out_of_time(false))?;
+        outcomes.pop().ok_or_else(broken_read)?.map_err(|denied| status::from_denied(&denied))
+    }
 }
 
 /// A read ended in a panic, or the runtime is going down.

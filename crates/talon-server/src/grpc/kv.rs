@@ -15,7 +15,7 @@ use talon_proto::v1::ttl_response::State;
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::door::{self, Door, read_view};
+use super::door::{self, Door};
 use super::pipeline;
 use super::reply::to_message;
 use super::scans::{self, Pages, Wanted};
@@ -304,7 +304,7 @@ impl<D: Database> Kv for KvDoor<D> {
         let view = self.snapshot(id)?;
         let index = view.index();
         let function = typed::get(key);
-        let reply = read_view(view, function.call.clone(), deadline).await?;
+        let reply = self.door.read_at(view, function.call.clone(), deadline).await?;
         value((function.answer(reply).map_err(|refusal| status::from_refusal(&refusal))?, Some(index)))
     }
 

@@ -179,7 +179,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             if self.aborted {
                 return Err(End::Done);
             }
-            while self.client.notices.take(Notice::Push) {
+            if self.client.notices.take(Notice::Push) {
                 Box::pin(self.push()).await?;
             }
             if let Some(error) = self.broken {
@@ -423,21 +423,21 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         }
     }
 
-    /// Sends messages that the client has subscribed to.
+    /// Sends messages that the client has subscribed to, a part of them at a time: there may always be more, and in between the client's
+    /// own commands have their turn, also those that were read while it was written to.
     async fn push(&mut self) -> Result<(), End> {
-        loop {
-            let messages = self.client.outbox.take(PUSH_BYTES);
-            if messages.is_empty() {
-                return Ok(());
-            }
-            for message in &messages {
-                match message {
-                    Message::Reply(reply) => encode(reply, self.session.protocol, &mut self.output),
-                    Message::Line(line) => self.output.extend_from_slice(line),
-                }
-            }
-            self.flush().await?;
+        let messages = self.client.outbox.take(PUSH_BYTES);
+        if messages.is_empty() {
+            return Ok(());
         }
+        self.client.notices.raise(Notice::Push);
+        for message in &messages {
+            match message {
+                Message::Reply(reply) => encode(reply, self.session.protocol, &mut self.output),
+                Message::Line(line) => self.output.extend_from_slice(line),
+            }
+        }
+        self.flush().await
     }
 
     /// The database keeps the order within a batch: behind a call that is refused and that the client sends again, the others

@@ -11,6 +11,7 @@ use talon_core::{Administer, Consistency, Database, Outcome, Refusal, Reply, Req
 use tokio::time::{Instant, timeout_at};
 
 use super::clients::Client;
+use super::commands::config;
 use super::commands::positions::WaitIndex;
 use super::failover::Failover;
 use super::pause::Held;
@@ -21,6 +22,8 @@ use super::snapshot::SnapshotCommand;
 use super::table::Answer;
 use super::wait::Wait;
 
+/// How long the leader may take to say that it is there. One that is merely slow is named all the same.
+const LEADER_ASKED_MAX: Duration = Duration::from_millis(150);
 /// How long a question for the leader waits until there is one: longer than an election, and no longer than that.
 const LEADER_WAIT_MAX: Duration = Duration::from_secs(3);
 /// How often it looks whether the server ends meanwhile.
@@ -46,11 +49,15 @@ pub(crate) enum Deferred {
     LastIndex,
     /// `WATCH`
     Watch(Vec<Bytes>),
+    /// `CONFIG REWRITE`
+    Rewrite,
     /// `CLIENT PAUSE`
     Pause(Held, Duration),
     /// `EXEC` behind `WATCH`
     Exec { requests: Vec<Request>, watches: Vec<Watch> },
-    /// A question for the leader while there is none: whoever asks in the middle of an election would only ask again.
+    /// A question about who serves what: a client that has just lost its leader may ask before this node has noticed.
+    Confirmed(Answer, Args),
+    /// The same, held while nobody leads: whoever asks in the middle of an election would only ask again.
     Led(Answer, Args),
 }
 
@@ -79,8 +86,10 @@ impl Deferred {
             Deferred::Wait(_)
             | Deferred::WaitIndex(_)
             | Deferred::LastIndex
+            | Deferred::Confirmed(..)
             | Deferred::Led(..)
             | Deferred::Pause(..)
+            | Deferred::Rewrite
             | Deferred::Failover(_)
             | Deferred::Snapshot(_)
             | Deferred::SlotKeys(_) => None,
@@ -121,6 +130,7 @@ impl Deferred {
                 shared.pause.begin(held, time);
                 Ok(Reply::Ok).into()
             }
+            Deferred::Rewrite => Ok(config::rewrite(&shared).await).into(),
             Deferred::Failover(failover) => Ok(failover.carry_out(&*database, &shared).await).into(),
             Deferred::Snapshot(command) => command.carry_out(&*database, &shared.settings.snapshots, consistency).await,
             Deferred::SlotKeys(wanted) => wanted.carry_out(&*database, consistency).await.into(),
@@ -135,7 +145,12 @@ impl Deferred {
                 Err(denied) => Err(denied).into(),
             },
             Deferred::Exec { requests, watches } => database.execute_if(requests, watches).await.into(),
+            Deferred::Confirmed(answer, args) => {
+                database.confirmed_status(LEADER_ASKED_MAX).await;
+                Settled::Now(answer, args)
+            }
             Deferred::Led(answer, args) => {
+                database.confirmed_status(LEADER_ASKED_MAX).await;
                 wait_for_leader(&*database, &client).await;
                 Settled::Now(answer, args)
             }

@@ -26,7 +26,7 @@ pub trait Parameters: fmt::Debug + Send + Sync {
     /// Why that cannot be.
     fn set_log_level(&self, level: &str) -> Result<(), String>;
 
-    /// Puts these settings into the file the node was started with. Blocking.
+    /// Puts these settings into the file the node was started with. Blocking; nobody else calls it meanwhile.
     ///
     /// # Errors
     /// If there is none, or it cannot be written; it is then as it was.

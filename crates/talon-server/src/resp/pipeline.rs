@@ -7,10 +7,10 @@ use bytes::{Bytes, BytesMut};
 use talon_core::{Call, Outcome, Reply, Request, Status};
 use talon_resp::{Protocol, encode};
 
-use super::commands::info::{self, Sections};
+use super::commands::info::{self, KeyCounts, Sections};
 use super::deferred::Deferred;
 use super::metrics::Tally;
-use super::session::{KeyCounts, Shared};
+use super::session::Shared;
 use super::slowlog::Culprit;
 use super::table::Entry;
 use super::{denied, outbox};
@@ -23,8 +23,11 @@ pub(crate) enum After {
     Scan,
     /// The subscribers of this channel are counted.
     Publish(Bytes),
-    /// The reply is the number of keys that the text needs.
-    Info(Sections),
+    /// The reply is the number of keys that the text needs; now, or at the snapshot that the session reads from.
+    Info {
+        sections: Sections,
+        snapshot: bool,
+    },
     /// The replies are put into their places between those that are known already.
     Exec(Vec<(usize, Part)>),
 }
@@ -39,6 +42,8 @@ pub(crate) enum Part {
 #[derive(Debug)]
 enum Answer {
     Ready(Reply),
+    /// Several replies of one command, as they go out.
+    Encoded(BytesMut),
     Call(After),
 }
 
@@ -68,6 +73,8 @@ pub(crate) struct Pipeline {
     tally: Tally,
     /// The command that will be blamed if the batch is slow.
     pub culprit: Culprit,
+    /// The same for the command that is being taken, or that is carried out behind all others.
+    pub culprit_apart: Culprit,
     /// One of the calls may change the data.
     writes: bool,
 }
@@ -112,6 +119,13 @@ impl Pipeline {
         self.slots.push(Slot { protocol, silent, command, first_key: None, answer: Answer::Ready(reply) });
     }
 
+    /// A command that has written its replies itself.
+    pub fn encoded(&mut self, protocol: Protocol, entry: &Entry, replies: BytesMut) {
+        self.ready_bytes += replies.len();
+        let (command, answer) = (Some(entry.index), Answer::Encoded(replies));
+        self.slots.push(Slot { protocol, silent: false, command, first_key: None, answer });
+    }
+
     pub fn call(&mut self, protocol: Protocol, silent: bool, entry: &Entry, request: Request, after: After) {
         let first_key = first_key(&request);
         let answer = Answer::Call(after);
@@ -147,6 +161,13 @@ impl Pipeline {
         self.deferred = Some((slot, deferred));
     }
 
+    /// A command was taken: unless it is carried out behind the batch, it may be what the batch is slow by.
+    pub fn place_culprit(&mut self) {
+        if self.deferred.is_none() {
+            self.culprit.join(std::mem::take(&mut self.culprit_apart));
+        }
+    }
+
     fn push_call(&mut self, call: Call) {
         if self.calls.capacity() == 0 {
             self.calls.reserve(self.calls_before);
@@ -167,6 +188,7 @@ impl Pipeline {
     /// Takes the command at the end out, if there is one. What is encoded next is the answer to it.
     pub fn take_deferred(&mut self) -> Option<Deferred> {
         let (slot, deferred) = self.deferred.take()?;
+        self.culprit = std::mem::take(&mut self.culprit_apart);
         self.slots.push(slot);
         Some(deferred)
     }
@@ -188,6 +210,11 @@ impl Pipeline {
         for slot in self.slots.drain(..) {
             let reply = match slot.answer {
                 Answer::Ready(reply) => Some(reply),
+                Answer::Encoded(replies) => {
+                    out.extend_from_slice(&replies);
+                    slot.command.into_iter().for_each(|command| self.tally.add(command, false));
+                    continue;
+                }
                 Answer::Call(after) => outcomes
                     .next()
                     .and_then(|outcome| after.reply(outcome, slot.first_key.as_ref(), took, shared, status)),
@@ -237,7 +264,7 @@ impl After {
         let reply = match (outcome, &self) {
             (Ok(reply), _) => reply,
             // INFO tells what it can.
-            (Err(_), After::Info(_)) => Reply::Null,
+            (Err(_), After::Info { .. }) => Reply::Null,
             (Err(denied), _) => return denied::refusal(&denied, first_key, &status()).map(Reply::Error),
         };
         Some(match self {
@@ -247,13 +274,12 @@ impl After {
                 Reply::Integer(_) => Reply::Integer(shared.channels.receivers(&channel) as i64),
                 reply => reply,
             },
-            After::Info(sections) => {
-                if let Reply::Array(counts) = reply
-                    && let [Reply::Integer(keys), Reply::Integer(ending), Reply::Integer(left_ms)] = counts[..]
-                {
-                    shared.keep_key_counts(KeyCounts { keys, ending, left_ms });
+            After::Info { sections, snapshot } => {
+                let counts = KeyCounts::of(&reply);
+                if let Some(counts) = counts.filter(|_| !snapshot) {
+                    shared.keep_key_counts(counts);
                 }
-                info::render(&sections, shared, &status())
+                info::render(&sections, counts, shared, &status())
             }
             // A watched key was touched, or none of it was carried out.
             After::Exec(_) if matches!(reply, Reply::NullArray | Reply::Error(_)) => reply,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use talon_core::Reply;
 use talon_core::glob::Glob;
+use talon_core::{Refusal, Reply};
 
 use super::clients::Client;
 use super::metrics::{Metrics, add};
@@ -45,6 +45,17 @@ impl Counts {
 pub(crate) enum NotTaken {
     TooMany,
     TooLong,
+}
+
+impl NotTaken {
+    pub fn refusal(self, subscriptions_max: usize) -> Refusal {
+        match self {
+            NotTaken::TooMany => Refusal::from_string(format!(
+                "ERR a client may have {subscriptions_max} subscriptions (subscriptions_max)"
+            )),
+            NotTaken::TooLong => Refusal::new("ERR the name of a channel is too long"),
+        }
+    }
 }
 
 /// All subscriptions of a front door.

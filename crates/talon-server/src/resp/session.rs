@@ -5,15 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use talon_core::command::{unknown_command, unknown_subcommand};
 use talon_core::request::Args;
 use talon_core::{Consistency, Flag, Listener, Refusal, Reply, Request, Status, Watch};
-use talon_resp::{Limits, Protocol, Words};
+use talon_resp::{Limits, Protocol, Words, encode};
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::clients::{Client, Clients};
+use super::commands::info::{self, KeyCounts};
 use super::cross_protocol;
 use super::cursors::Cursors;
 use super::deferred::Deferred;
@@ -24,12 +25,13 @@ use super::metrics::Metrics;
 use super::monitors::Monitors;
 use super::pause::Pause;
 use super::pipeline::{After, Part, Pipeline};
-use super::pubsub::{Channels, Counts, Kind, NotTaken};
+use super::pubsub::{Channels, Counts, Kind};
 use super::rates::Rates;
 use super::settings::RespSettings;
 use super::shown::Shown;
-use super::slowlog::SlowLog;
+use super::slowlog::{Culprit, SlowLog};
 use super::table::{self, Action, Entry, Row, ServerCommand, Treatment};
+use super::topology;
 use super::tunables::Tunables;
 
 /// How old the numbers of keys in `INFO` may be when it was not asked for by name.
@@ -62,19 +64,11 @@ pub(crate) struct Shared {
     pub monitors: Monitors,
     pub pause: Pause,
     pub rates: Rates,
+    /// Whose turn it is to write the file of settings.
+    pub rewriting: Arc<tokio::sync::Mutex<()>>,
     /// What CONFIG SET has changed, by Talon's names.
     changed: Mutex<BTreeSet<&'static str>>,
     key_counts: Mutex<Option<(Instant, KeyCounts)>>,
-}
-
-/// What `INFO` says of the keys.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct KeyCounts {
-    pub keys: i64,
-    /// How many of them will end.
-    pub ending: i64,
-    /// How long those have left on average.
-    pub left_ms: i64,
 }
 
 impl Shared {
@@ -95,6 +89,7 @@ impl Shared {
             monitors: Monitors::default(),
             pause: Pause::default(),
             rates: Rates::default(),
+            rewriting: Arc::default(),
             changed: Mutex::default(),
             key_counts: Mutex::new(None),
             settings,
@@ -296,12 +291,17 @@ impl Session {
                 // EXEC comes behind what it carries out.
                 let is_exec = matches!(row, Row::Server(ServerCommand { action: Action::Exec, .. }));
                 if !is_exec {
-                    self.show(entry, &name, &args, pipeline, shared);
+                    let culprit = match row {
+                        Row::Server(_) => &mut pipeline.culprit_apart,
+                        Row::Data(_) | Row::DataContainer(_) => &mut pipeline.culprit,
+                    };
+                    self.show(entry, &name, &args, culprit, shared);
                 }
                 self.dispatch(entry, row, args, pipeline, shared, status);
                 if is_exec {
-                    self.show(entry, &name, &Args::new(), pipeline, shared);
+                    self.show(entry, &name, &Args::new(), &mut pipeline.culprit_apart, shared);
                 }
+                pipeline.place_culprit();
             }
         }
     }
@@ -319,8 +319,10 @@ impl Session {
     }
 
     /// Shows a command that is carried out now to who may want to know.
-    fn show(&self, entry: &'static Entry, name: &[u8], args: &Args, pipeline: &mut Pipeline, shared: &Shared) {
-        pipeline.culprit.look(entry, name, args);
+    fn show(&self, entry: &'static Entry, name: &[u8], args: &Args, culprit: &mut Culprit, shared: &Shared) {
+        if shared.tunables.times_batches() {
+            culprit.look(entry, name, args);
+        }
         if shared.monitors.any() {
             let shown = Shown::new(entry, name, args);
             shared.monitors.show(&shown, &self.client, shared.settings.push_bytes_max, &shared.metrics);
@@ -428,27 +430,23 @@ impl Session {
                     self.answer(Some(entry), reply, pipeline);
                 }
                 Action::Exec => self.exec(entry, pipeline, shared, status),
-                Action::Led(answer) if status().leader().is_none() => {
+                Action::Confirmed(answer) if topology::is_led_by_another(&status()) => {
+                    let silent = self.is_silent();
+                    pipeline.defer(self.protocol, silent, entry, Deferred::Confirmed(answer, args), After::Plain);
+                }
+                Action::Led(answer) if !topology::leads(&status()) => {
                     let silent = self.is_silent();
                     pipeline.defer(self.protocol, silent, entry, Deferred::Led(answer, args), After::Plain);
                 }
-                Action::Now(answer) | Action::Led(answer) => {
+                Action::Now(answer) | Action::Confirmed(answer) | Action::Led(answer) => {
                     let mut context = Context { session: self, shared, status: status() };
                     let reply = answer(&mut context, &args).unwrap_or_else(Reply::Error);
                     self.answer(Some(entry), reply, pipeline);
                 }
-                Action::Info => {
-                    let silent = self.is_silent();
-                    match super::commands::info::plan(&args, shared) {
-                        (sections, Some(count)) => {
-                            pipeline.call(self.protocol, silent, entry, count, After::Info(sections))
-                        }
-                        (sections, None) => {
-                            let reply = super::commands::info::render(&sections, shared, &status());
-                            self.answer(Some(entry), reply, pipeline);
-                        }
-                    }
-                }
+                Action::Info => match self.inform(&args, shared, status) {
+                    Ok((count, after)) => pipeline.call(self.protocol, self.is_silent(), entry, count, after),
+                    Err(reply) => self.answer(Some(entry), reply, pipeline),
+                },
                 Action::Deferred(parse) => {
                     let mut context = Context { session: self, shared, status: status() };
                     match parse(&mut context, &args) {
@@ -516,7 +514,13 @@ impl Session {
                 Work::Data(request) => &request.args,
                 Work::Server(_, args) => args,
             };
-            self.show(entry, name.split('|').next().unwrap_or(name).as_bytes(), args, pipeline, shared);
+            self.show(
+                entry,
+                name.split('|').next().unwrap_or(name).as_bytes(),
+                args,
+                &mut pipeline.culprit_apart,
+                shared,
+            );
             let part = match work {
                 Work::Data(mut request) => match prepare(entry, &mut request, shared) {
                     Ok(after) => {
@@ -526,20 +530,17 @@ impl Session {
                     Err(refusal) => Part::Ready(Reply::Error(refusal)),
                 },
                 Work::Server(command, args) => match command.action {
-                    Action::Now(answer) | Action::Led(answer) => {
+                    Action::Now(answer) | Action::Confirmed(answer) | Action::Led(answer) => {
                         let mut context = Context { session: self, shared, status: status() };
                         Part::Ready(answer(&mut context, &args).unwrap_or_else(Reply::Error))
                     }
-                    Action::Info => {
-                        let (sections, count) = super::commands::info::plan(&args, shared);
-                        match count {
-                            Some(count) => {
-                                requests.push(count);
-                                Part::Data(After::Info(sections))
-                            }
-                            None => Part::Ready(super::commands::info::render(&sections, shared, &status())),
+                    Action::Info => match self.inform(&args, shared, status) {
+                        Ok((count, after)) => {
+                            requests.push(count);
+                            Part::Data(after)
                         }
-                    }
+                        Err(reply) => Part::Ready(reply),
+                    },
                     Action::Deferred(parse) => {
                         let mut context = Context { session: self, shared, status: status() };
                         Part::Ready(match parse(&mut context, &args) {
@@ -572,6 +573,20 @@ impl Session {
         }
     }
 
+    /// What counts the keys for `INFO`, or at once its answer if that needs no counting.
+    fn inform(
+        &self,
+        args: &[Bytes],
+        shared: &Shared,
+        status: &dyn Fn() -> Arc<Status>,
+    ) -> Result<(Request, After), Reply> {
+        let snapshot = self.choices.snapshot.is_some();
+        match info::plan(args, shared, snapshot) {
+            (sections, Some(count)) => Ok((count, After::Info { sections, snapshot })),
+            (sections, None) => Err(info::render(&sections, shared.recent_key_counts(), shared, &status())),
+        }
+    }
+
     /// Each channel is answered by itself, and always: what follows on the channel has to make sense.
     fn subscribe(
         &mut self,
@@ -583,22 +598,23 @@ impl Session {
     ) {
         let word = if kind == Kind::Channel { "subscribe" } else { "psubscribe" };
         let subscriptions_max = shared.settings.subscriptions_max;
+        let mut answers = BytesMut::new();
         for name in names {
             match shared.channels.subscribe(kind, name, &self.client, subscriptions_max) {
                 Ok(counts) => {
                     self.subscriptions = counts;
-                    self.confirm(entry, word, Reply::Bulk(name.clone()), pipeline);
+                    self.confirm(word, Reply::Bulk(name.clone()), &mut answers);
                 }
-                Err(NotTaken::TooMany) => {
-                    let line = format!("ERR a client may have {subscriptions_max} subscriptions (subscriptions_max)");
-                    self.answer(Some(entry), Reply::Error(Refusal::from_string(line)), pipeline);
-                }
-                Err(NotTaken::TooLong) => {
-                    let refusal = Refusal::new("ERR the name of a channel is too long");
-                    self.answer(Some(entry), Reply::Error(refusal), pipeline);
+                Err(why) => {
+                    let refusal = why.refusal(subscriptions_max);
+                    shared.metrics.count_error(refusal.line());
+                    if !self.is_silent() {
+                        encode(&Reply::Error(refusal), self.protocol, &mut answers);
+                    }
                 }
             }
         }
+        pipeline.encoded(self.protocol, entry, answers);
     }
 
     fn unsubscribe(
@@ -612,8 +628,9 @@ impl Session {
         let word = if kind == Kind::Channel { "unsubscribe" } else { "punsubscribe" };
         let id = self.client.id;
         let all = if names.is_empty() { shared.channels.names(kind, id) } else { names.to_vec() };
+        let mut answers = BytesMut::new();
         if all.is_empty() {
-            return self.confirm(entry, word, Reply::Null, pipeline);
+            self.confirm(word, Reply::Null, &mut answers);
         }
         for name in all {
             self.subscriptions = shared.channels.unsubscribe(kind, &name, id);
@@ -621,13 +638,15 @@ impl Session {
                 // What has come and is not sent yet would be taken for a reply.
                 self.client.outbox.clear();
             }
-            self.confirm(entry, word, Reply::Bulk(name), pipeline);
+            self.confirm(word, Reply::Bulk(name), &mut answers);
         }
+        pipeline.encoded(self.protocol, entry, answers);
     }
 
-    fn confirm(&mut self, entry: &'static Entry, word: &'static str, name: Reply, pipeline: &mut Pipeline) {
+    /// Written down at once: a request may name a million channels, and as replies they would take many times the room.
+    fn confirm(&self, word: &'static str, name: Reply, answers: &mut BytesMut) {
         let count = Reply::Integer(self.subscriptions.sum() as i64);
-        pipeline.ready(self.protocol, false, Some(entry), Reply::Push(vec![Reply::bulk(word), name, count]));
+        encode(&Reply::Push(vec![Reply::bulk(word), name, count]), self.protocol, answers);
     }
 }
 

@@ -3,7 +3,8 @@
 //! The commands of a pipeline that has arrived are carried out together, so there is one time for all of them. A slow batch is
 //! one entry: the time is the batch's, and the command is the one that most likely took it, which is one that is not `fast` by its
 //! flags before one that is, and then the one with the most bytes. A command that was sent alone is a batch of its own, so its time
-//! is its own. What a command waits for on purpose (`WAIT`) does not count.
+//! is its own; so is what is carried out behind a batch. As in Redis, `EXEC` is never the command, but one of those it carries out. What a
+//! command waits for on purpose (`WAIT`) does not count.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -126,6 +127,15 @@ impl Culprit {
         let weight = (!flags.contains(&Flag::Fast), args.iter().map(Bytes::len).sum::<usize>());
         if self.0.as_ref().is_none_or(|(heaviest, _)| weight > *heaviest) {
             self.0 = Some((weight, Shown::new(entry, name, args)));
+        }
+    }
+
+    /// The worse of both.
+    pub fn join(&mut self, other: Culprit) {
+        if let Some((weight, _)) = &other.0
+            && self.0.as_ref().is_none_or(|(heaviest, _)| weight > heaviest)
+        {
+            *self = other;
         }
     }
 

@@ -32,7 +32,9 @@ pub(crate) struct ServerCommand {
 pub(crate) enum Action {
     /// Answered from what the connection and the server know.
     Now(Answer),
-    /// The same, once it is known who leads.
+    /// The same, once the leader has been asked whether it is there: what is told then must not send clients to one that is gone.
+    Confirmed(Answer),
+    /// The same, and not before it is known who leads.
     Led(Answer),
     /// Stands for its subcommands.
     Container {
@@ -71,6 +73,11 @@ pub(crate) const fn facts(
 /// A row that is answered at once.
 pub(crate) const fn now(facts: Facts, answer: Answer) -> ServerCommand {
     ServerCommand { facts, action: Action::Now(answer) }
+}
+
+/// A row that is answered once the leader was asked whether it is there.
+pub(crate) const fn confirmed(facts: Facts, answer: Answer) -> ServerCommand {
+    ServerCommand { facts, action: Action::Confirmed(answer) }
 }
 
 /// A row that is answered once it is known who leads.

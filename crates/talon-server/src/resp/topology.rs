@@ -18,6 +18,10 @@ pub(crate) fn leads(status: &Status) -> bool {
     status.role == Role::Leader
 }
 
+pub(crate) fn is_led_by_another(status: &Status) -> bool {
+    !leads(status) && status.leader_id.is_some()
+}
+
 /// Everyone but the leader; everyone, if nobody leads.
 pub(crate) fn followers(status: &Status) -> impl Iterator<Item = &Member> {
     status.members.iter().filter(|member| Some(member.id) != status.leader_id)

@@ -52,6 +52,11 @@ impl Tunables {
         u64::try_from(self.slowlog_slower_than_us.load(Ordering::Relaxed)).ok().map(Duration::from_micros)
     }
 
+    /// Whether anybody wants to know what a batch took its time for.
+    pub fn times_batches(&self) -> bool {
+        self.slow_from().is_some() || self.latency_from().is_some()
+    }
+
     /// From how long on a batch's latency is kept; none = latency is not watched.
     pub fn latency_from(&self) -> Option<Duration> {
         match self.latency_threshold_ms.load(Ordering::Relaxed) {

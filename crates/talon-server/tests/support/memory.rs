@@ -1,6 +1,8 @@
 //! A database in memory behind the front doors: everything real but the cluster.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::Bytes;
 use talon_core::script::MemorySource;
@@ -16,6 +18,8 @@ pub struct MemoryDatabase {
     watches: Arc<Watches>,
     listeners: Listeners,
     status: watch::Sender<Arc<Status>>,
+    /// The leader is gone; this node learns of it when it asks.
+    leader_is_gone: AtomicBool,
     /// What the next calls are denied with.
     denied: Mutex<Option<Denied>>,
     /// How many calls each batch had.
@@ -60,6 +64,7 @@ impl MemoryDatabase {
             watches: Arc::default(),
             listeners: Listeners::default(),
             status: watch::channel(Arc::new(status)).0,
+            leader_is_gone: AtomicBool::new(false),
             denied: Mutex::new(None),
             batches: Mutex::new(Vec::new()),
             consistencies: Mutex::new(Vec::new()),
@@ -74,6 +79,11 @@ impl MemoryDatabase {
             next.version += 1;
             *status = Arc::new(next);
         });
+    }
+
+    /// The leader goes; this node learns of it when it asks.
+    pub fn lose_leader(&self) {
+        self.leader_is_gone.store(true, Ordering::Release);
     }
 
     /// Every call is denied from now on, or none.
@@ -165,6 +175,13 @@ impl Database for MemoryDatabase {
 
     fn status(&self) -> Arc<Status> {
         self.status.borrow().clone()
+    }
+
+    async fn confirmed_status(&self, _: Duration) -> Arc<Status> {
+        if self.leader_is_gone.swap(false, Ordering::AcqRel) {
+            self.change_status(|status| status.leader_id = None);
+        }
+        self.status()
     }
 
     async fn status_changed(&self, seen: u64) {

@@ -14,8 +14,7 @@ const GOES_ON_MAX: Duration = Duration::from_secs(30);
 /// How many commands a client may have fail in one failover: the one that was under way.
 const FAILED_MAX: u64 = 1;
 /// For some, the next one as well: node-redis's cluster client queues it for the dead node before it looks for the new leader.
-/// ioredis without retries fails what is queued whenever a connection cannot be made. redis-py's cluster client asks a follower
-/// for the slots at once, which once in many failovers is before the follower has seen the leader's end.
+/// ioredis without retries fails what is queued whenever a connection cannot be made.
 const FAILED_WITH_NEXT_MAX: u64 = 2;
 /// How many clients go through the same failover: together they must leave the machine some time.
 const AT_ONCE: usize = 4;
@@ -68,9 +67,7 @@ fn setups() -> Vec<Setup> {
         for &discovery in discoveries {
             for &retries in switches {
                 let failed_max = match (client, discovery, retries) {
-                    ("node-redis" | "redis-py 8" | "redis-py 5.3", "cluster", _) | ("ioredis", "sentinel", "off") => {
-                        FAILED_WITH_NEXT_MAX
-                    }
+                    ("node-redis", "cluster", _) | ("ioredis", "sentinel", "off") => FAILED_WITH_NEXT_MAX,
                     _ => FAILED_MAX,
                 };
                 setups.push(Setup { client, runner: runner.clone(), discovery, retries, failed_max });

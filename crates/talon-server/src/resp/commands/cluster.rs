@@ -11,7 +11,7 @@ use crate::resp::deferred::Deferred;
 use crate::resp::session::Context;
 use crate::resp::slot::{SLOTS, key_slot};
 use crate::resp::slot_keys::SlotKeys;
-use crate::resp::table::{Action, ServerCommand, facts, now};
+use crate::resp::table::{Action, ServerCommand, confirmed, facts, now};
 use crate::resp::topology::{self, node_name};
 
 const STALE: &[Flag] = &[Flag::Stale];
@@ -24,9 +24,12 @@ pub(super) static ROWS: &[ServerCommand] = &[ServerCommand {
 }];
 
 static SUBCOMMANDS: &[ServerCommand] = &[
-    now(facts("cluster|slots", 2, STALE, Group::Cluster, "3.0.0", "Answers which nodes serve the slots."), slots),
-    now(facts("cluster|shards", 2, STALE, Group::Cluster, "7.0.0", "Answers the one shard with its nodes."), shards),
-    now(facts("cluster|nodes", 2, STALE, Group::Cluster, "3.0.0", "Answers all nodes, one a line."), nodes),
+    confirmed(facts("cluster|slots", 2, STALE, Group::Cluster, "3.0.0", "Answers which nodes serve the slots."), slots),
+    confirmed(
+        facts("cluster|shards", 2, STALE, Group::Cluster, "7.0.0", "Answers the one shard with its nodes."),
+        shards,
+    ),
+    confirmed(facts("cluster|nodes", 2, STALE, Group::Cluster, "3.0.0", "Answers all nodes, one a line."), nodes),
     now(facts("cluster|info", 2, STALE, Group::Cluster, "3.0.0", "Tells the cluster's state."), info),
     now(facts("cluster|myid", 2, STALE, Group::Cluster, "3.0.0", "Answers this node's name."), |context, _| {
         clustered(context)?;
@@ -69,11 +72,11 @@ static SUBCOMMANDS: &[ServerCommand] = &[
         }),
     },
     now(facts("cluster|links", 2, STALE, Group::Cluster, "7.0.0", "Describes the links to the others."), links),
-    now(
+    confirmed(
         facts("cluster|replicas", 3, ADMIN, Group::Cluster, "5.0.0", "Answers the replicas of the master, one a line."),
         replicas,
     ),
-    now(
+    confirmed(
         facts("cluster|slaves", 3, ADMIN, Group::Cluster, "3.0.0", "Answers the replicas of the master, one a line."),
         replicas,
     ),

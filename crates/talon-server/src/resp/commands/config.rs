@@ -2,6 +2,7 @@
 //! server runs.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use talon_core::numbers::parse_integer;
 use talon_core::{Flag, Group, Refusal, Reply};
 
 use super::{help, lossy, name_pattern, text};
+use crate::resp::deferred::Deferred;
 use crate::resp::parameters::{Changed, RewriteError};
 use crate::resp::session::{Context, Shared};
 use crate::resp::table::{Action, ServerCommand, facts, now};
@@ -32,8 +34,8 @@ static SUBCOMMANDS: &[ServerCommand] = &[
             Ok(Reply::Ok)
         },
     ),
-    now(
-        facts(
+    ServerCommand {
+        facts: facts(
             "config|rewrite",
             2,
             ADMIN,
@@ -41,8 +43,8 @@ static SUBCOMMANDS: &[ServerCommand] = &[
             "2.8.0",
             "Puts what CONFIG SET has changed into the file the node was started with.",
         ),
-        rewrite,
-    ),
+        action: Action::Deferred(|_, _| Ok(Deferred::Rewrite)),
+    },
     now(
         facts("config|help", 2, &[Flag::Loading, Flag::Stale], Group::Server, "5.0.0", "Lists the subcommands."),
         |_, _| Ok(help("CONFIG", SUBCOMMANDS)),
@@ -329,9 +331,30 @@ fn log_level(shared: &Shared, name: &str, value: &str) -> Result<String, String>
     shared.settings.parameters.check_log_level(&level).map(|()| level)
 }
 
-fn rewrite(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
-    let shared = context.shared;
-    let changed: Vec<(&'static str, Changed)> = shared
+/// One at a time, on a thread that may wait for the disk.
+pub(crate) async fn rewrite(shared: &Arc<Shared>) -> Reply {
+    let turn = shared.rewriting.clone().lock_owned().await;
+    let shared = shared.clone();
+    let writing = tokio::task::spawn_blocking(move || {
+        // To the end, also when nobody waits for it any more.
+        let _turn = turn;
+        shared.settings.parameters.rewrite(&changed(&shared))
+    });
+    let why = match writing.await {
+        Ok(Ok(())) => return Reply::Ok,
+        Ok(Err(RewriteError::NoFile)) => {
+            return Reply::Error(Refusal::new("ERR The server is running without a config file"));
+        }
+        Ok(Err(RewriteError::Failed(why))) => why,
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!(%why, "CONFIG REWRITE failed");
+    Reply::Error(Refusal::from_string(format!("ERR Rewriting config file: {why}")))
+}
+
+/// What CONFIG SET has changed, as it is now.
+fn changed(shared: &Shared) -> Vec<(&'static str, Changed)> {
+    shared
         .changed()
         .into_iter()
         .map(|name| {
@@ -342,15 +365,7 @@ fn rewrite(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
             );
             (name, value)
         })
-        .collect();
-    match shared.settings.parameters.rewrite(&changed) {
-        Ok(()) => Ok(Reply::Ok),
-        Err(RewriteError::NoFile) => Err(Refusal::new("ERR The server is running without a config file")),
-        Err(RewriteError::Failed(why)) => {
-            tracing::warn!(%why, "CONFIG REWRITE failed");
-            Err(Refusal::from_string(format!("ERR Rewriting config file: {}", why)))
-        }
-    }
+        .collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use talon_core::commands::talon::KEYSPACE;
 use talon_core::{Reply, Request, Status};
 
-use crate::resp::session::{KeyCounts, Shared};
+use crate::resp::session::Shared;
 use crate::resp::topology;
 use crate::resp::wall_clock::unix_time;
 
@@ -80,9 +80,28 @@ impl Section {
     }
 }
 
+/// What is said of the keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyCounts {
+    pub keys: i64,
+    /// How many of them will end.
+    pub ending: i64,
+    /// How long those have left on average.
+    pub left_ms: i64,
+}
+
+impl KeyCounts {
+    /// As they were counted, if they were.
+    pub fn of(reply: &Reply) -> Option<KeyCounts> {
+        let Reply::Array(counts) = reply else { return None };
+        let [Reply::Integer(keys), Reply::Integer(ending), Reply::Integer(left_ms)] = counts[..] else { return None };
+        Some(KeyCounts { keys, ending, left_ms })
+    }
+}
+
 /// What is asked for, and the request that counts the keys if that is needed: by name it is always counted, otherwise
-/// only when the last count is old.
-pub(crate) fn plan(args: &[Bytes], shared: &Shared) -> (Sections, Option<Request>) {
+/// only when the last count is old. Those of a `snapshot` nobody else has counted.
+pub(crate) fn plan(args: &[Bytes], shared: &Shared, snapshot: bool) -> (Sections, Option<Request>) {
     let mut sections = BTreeSet::new();
     let mut by_name = false;
     if args.is_empty() {
@@ -100,12 +119,12 @@ pub(crate) fn plan(args: &[Bytes], shared: &Shared) -> (Sections, Option<Request
             }
         }
     }
-    let counts = sections.contains(&Section::Keyspace) && (by_name || shared.recent_key_counts().is_none());
+    let counts = sections.contains(&Section::Keyspace) && (by_name || snapshot || shared.recent_key_counts().is_none());
     (Sections(sections), counts.then(|| Request::new(&KEYSPACE, vec![])))
 }
 
-/// The whole text.
-pub(crate) fn render(sections: &Sections, shared: &Shared, status: &Status) -> Reply {
+/// The whole text, with these numbers of keys if they are known.
+pub(crate) fn render(sections: &Sections, counts: Option<KeyCounts>, shared: &Shared, status: &Status) -> Reply {
     let mut out = String::new();
     for section in &sections.0 {
         if !out.is_empty() {
@@ -131,7 +150,7 @@ pub(crate) fn render(sections: &Sections, shared: &Shared, status: &Status) -> R
                 }
             }
             Section::Cluster => lines.put("cluster_enabled", u8::from(status.clustered)),
-            Section::Keyspace => match shared.recent_key_counts() {
+            Section::Keyspace => match counts {
                 Some(KeyCounts { keys, ending, left_ms }) if keys > 0 => {
                     lines.put("db0", format_args!("keys={keys},expires={ending},avg_ttl={left_ms}"));
                 }

@@ -3,7 +3,7 @@
 mod client;
 mod cluster;
 mod command;
-mod config;
+pub(crate) mod config;
 mod connection;
 pub(crate) mod info;
 mod latency;
