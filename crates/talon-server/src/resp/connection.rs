@@ -46,6 +46,10 @@ const UNAUTHENTICATED_QUERY_BYTES_MAX: usize = 1024 * 1024;
 /// For so long, what comes behind a refused call counts as sent before its client could know. It is a bound for clients that
 /// send without a pause: their pipelines have no end.
 const REFUSED_MAX: Duration = Duration::from_millis(100);
+/// A client that hangs up while a write of its own is carried out is waited for no longer than this: what is proposed has its answer by
+/// then, and what is held because nobody leads must not be carried out behind its back, for it will send it again. (One that only says
+/// that it sends nothing more looks the same.)
+const HUNG_UP_MAX: Duration = Duration::from_millis(250);
 /// How long a refused client may take to read why.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 /// How much a refused client may still send.
@@ -80,6 +84,17 @@ enum Exchange {
 enum Meanwhile<T> {
     Done(T),
     Read(usize),
+}
+
+/// How long a client that hangs up is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    /// Until what it asked for is done.
+    Whole,
+    /// No longer than [`HUNG_UP_MAX`].
+    Short,
+    /// Not at all.
+    None,
 }
 
 /// A timer whose deadline moves with every wait. It is not set again before it has fired, for most clients send long before.
@@ -277,7 +292,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         let mut begun = self.begun;
         if self.pipeline.has_batch() {
             let calls = self.pipeline.take_calls();
-            let outcomes = self.execute(calls).await;
+            let outcomes = self.execute(calls).await?;
             self.answer(outcomes, begun).await?;
             begun = Instant::now();
         }
@@ -373,7 +388,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             })
             .await;
         };
-        self.wait_for(over, true).await?;
+        self.wait_for(over, Patience::None).await?;
         // It was not slow, it was made to wait.
         self.begun = Instant::now();
         Ok(())
@@ -381,7 +396,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
 
     /// Carries out what comes behind a batch.
     async fn settle(&mut self, deferred: Deferred) -> Result<Settled, End> {
-        let is_mere_wait = deferred.is_mere_wait();
+        let (is_mere_wait, writes) = (deferred.is_mere_wait(), deferred.is_write());
         if is_mere_wait {
             // What is waited for on purpose is not slow.
             self.pipeline.culprit.take();
@@ -389,16 +404,24 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         }
         let consistency = self.effective_consistency();
         let work = deferred.carry_out(self.database.clone(), self.shared.clone(), self.client.clone(), consistency);
-        let settled = self.wait_for(work, is_mere_wait).await?;
+        let patience = match is_mere_wait {
+            true => Patience::None,
+            false if writes => Patience::Short,
+            false => Patience::Whole,
+        };
+        let settled = self.wait_for(work, patience).await?;
         let unblocked = is_mere_wait && self.client.end_waiting();
         Ok(if unblocked { Ok(Reply::Error(UNBLOCKED)).into() } else { settled })
     }
 
-    /// Waits for something. Meanwhile it goes on reading, to see whether the client is still there; `leaves`: one that hangs up is not
-    /// waited for any longer.
-    async fn wait_for<T>(&mut self, work: impl Future<Output = T>, leaves: bool) -> Result<T, End> {
+    /// Waits for something. Meanwhile it goes on reading, to see whether the client is still there.
+    async fn wait_for<T>(&mut self, work: impl Future<Output = T>, patience: Patience) -> Result<T, End> {
         tokio::pin!(work);
+        let mut patience_ends: Option<Pin<Box<Sleep>>> = None;
         loop {
+            if self.ended && patience == Patience::Short && patience_ends.is_none() {
+                patience_ends = Some(Box::pin(sleep(HUNG_UP_MAX)));
+            }
             let may_read = self.may_read();
             let Connection { stream, input, client, .. } = &mut *self;
             let meanwhile = poll_fn(|context| {
@@ -409,6 +432,9 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
                 if client.notices.poll_any(context) && client.notices.has(Notice::Kill) {
                     return Poll::Ready(Err(End::Done));
                 }
+                if patience_ends.as_mut().is_some_and(|end| end.as_mut().poll(context).is_ready()) {
+                    return Poll::Ready(Err(End::Done));
+                }
                 if may_read {
                     return poll_read_buf(Pin::new(&mut *stream), context, input)
                         .map(|read| read.map(Meanwhile::Read).map_err(End::from));
@@ -417,7 +443,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             });
             match meanwhile.await? {
                 Meanwhile::Done(done) => return Ok(done),
-                Meanwhile::Read(0) if leaves => return Err(End::Done),
+                Meanwhile::Read(0) if patience == Patience::None => return Err(End::Done),
                 Meanwhile::Read(count) => self.has_read(count),
             }
         }
@@ -442,25 +468,31 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
 
     /// The database keeps the order within a batch: behind a call that is refused and that the client sends again, the others
     /// are refused, too. This keeps it from batch to batch of one pipeline, as far as the client did not ask for old states.
-    async fn execute(&mut self, calls: Vec<Call>) -> Vec<Outcome> {
+    async fn execute(&mut self, calls: Vec<Call>) -> Result<Vec<Outcome>, End> {
         if calls.is_empty() {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         if let Some(denied) = self.refusing() {
-            return calls.iter().map(|_| Err(denied.clone())).collect();
+            return Ok(calls.iter().map(|_| Err(denied.clone())).collect());
         }
         add(&self.shared.metrics.batches, 1);
         if let Some(id) = self.choices.snapshot {
-            return Box::pin(snapshot::execute(&*self.database, &self.shared.settings.snapshots, id, calls)).await;
+            return Ok(Box::pin(snapshot::execute(&*self.database, &self.shared.settings.snapshots, id, calls)).await);
         }
         let consistency = self.effective_consistency();
         let writes = calls.iter().any(Call::is_write);
-        let outcomes = self.database.execute(calls, consistency).await;
+        let outcomes = if writes {
+            let database = self.database.clone();
+            let work = async move { database.execute(calls, consistency).await };
+            self.wait_for(work, Patience::Short).await?
+        } else {
+            self.database.execute(calls, consistency).await
+        };
         if writes && outcomes.iter().any(Result::is_ok) {
             self.has_written();
         }
         self.note_refusal(outcomes.iter());
-        outcomes
+        Ok(outcomes)
     }
 
     /// Why what comes now is refused: something before it in the same pipeline was.

@@ -268,3 +268,31 @@ fn wait_counts_only_who_holds_the_last_write() {
     cluster.nodes[follower].process().expect("it runs").signal(SIGCONT).expect("it can go on");
     assert_eq!(ask(&mut client, "WAIT 2 5000"), Value::Integer(2));
 }
+
+/// It will send it again, to whoever leads then.
+#[test]
+fn what_is_held_for_a_client_that_hangs_up_is_not_carried_out() {
+    let _turn = alone();
+    let mut cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let left = (leader + 1) % 3;
+    for gone in (0..3).filter(|place| *place != left) {
+        cluster.nodes[gone].kill();
+    }
+    let mut held = 0;
+    // At first it may still name the leader.
+    let tried = wait_until(Duration::from_secs(10), || {
+        let mut client = cluster.nodes[left].connect().expect("it serves");
+        client.set_timeout(Duration::from_millis(300)).expect("set");
+        client.send(&["INCR", "counter"]).expect("sent");
+        held += u32::from(client.receive().is_err());
+        held == 3
+    });
+    assert!(tried, "nobody leads, so it is held: {held} times");
+    thread::sleep(Duration::from_millis(500));
+    for gone in (0..3).filter(|place| *place != left) {
+        cluster.nodes[gone].start().expect("it starts");
+    }
+    cluster.wait_until_serving();
+    assert_eq!(ask(&mut cluster.connect_to_leader(), "GET counter"), Value::Null);
+}
