@@ -180,7 +180,8 @@ impl Watches {
 
     /// Has `keys` watched. From when on, [`LocalWatch::begin`] says.
     pub fn watch(self: &Arc<Watches>, keys: &[Bytes]) -> LocalWatch {
-        let mut watch = LocalWatch { watches: self.clone(), keys: Vec::with_capacity(keys.len()), first_end_ms: 0, term: 0 };
+        let mut watch =
+            LocalWatch { watches: self.clone(), keys: Vec::with_capacity(keys.len()), first_end_ms: 0, term: 0 };
         let mut registry = self.lock();
         for key in keys {
             // A copy: a slice would keep the whole block it came from.
