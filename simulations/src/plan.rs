@@ -10,6 +10,9 @@ use crate::workloads::WorkloadKind;
 /// How long the cluster has to become whole after the last fault, simulated s (I13).
 pub const QUIET_S: u64 = 30;
 
+/// Work that mostly reads from any node, from whatever state it is in.
+const READ_ANYWHERE: [WorkloadKind; 3] = [WorkloadKind::Groups, WorkloadKind::Expiries, WorkloadKind::Sessions];
+
 /// The plan of a run. The same plan gives the same run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -62,7 +65,7 @@ pub struct WrongClock {
 pub type Scenario = (&'static str, &'static str);
 
 /// Scenarios that are more than one kind of fault.
-const OWN: [Scenario; 9] = [
+const OWN: [Scenario; 8] = [
     ("swarm", "the seed chooses a few kinds of faults of all there are, and everything else"),
     ("healthy", "nothing goes wrong at all: what only holds in a healthy cluster must hold"),
     (
@@ -76,10 +79,6 @@ const OWN: [Scenario; 9] = [
         "clocks of a minority are wrong, and nodes that have just started have heard few others when they lead: T does not follow them back",
     ),
     ("pauses", "machines stand still, and leadership moves: nobody may read by a lease that is over"),
-    (
-        "cut-off-behind",
-        "nodes are cut off until only a checkpoint helps them, answer reads when it comes, and may crash then",
-    ),
     (
         "late-replies",
         "leaders are cut off or stand still, and replies from before come late: they are no word about later requests",
@@ -130,7 +129,7 @@ impl Plan {
                 plan.faults.push((kind, 1 + below(4) as u32));
             }
         }
-        if plan.faults.iter().any(|(kind, _)| *kind == FaultKind::FarBehind) {
+        if plan.faults.iter().any(|(kind, _)| matches!(kind, FaultKind::FarBehind | FaultKind::CutOffBehind)) {
             plan.keep_little_log();
         }
         if kinds > 0 && below(5) == 0 {
@@ -159,7 +158,9 @@ impl Plan {
                 1_500,
             ),
             "pauses" => (vec![(FaultKind::Pause, 3), (FaultKind::Transfer, 1)], 2_000),
-            "cut-off-behind" => (vec![(FaultKind::Partition, 5), (FaultKind::Crash, 2)], 1_500),
+            "cut-off-behind" => {
+                (vec![(FaultKind::CutOffBehind, 4), (FaultKind::Partition, 2), (FaultKind::Crash, 2)], 1_000)
+            }
             "late-replies" => (
                 vec![
                     (FaultKind::SlowLinks, 4),
@@ -181,7 +182,13 @@ impl Plan {
         plan.wrong_clocks.clear();
         match name {
             "wrong-clocks" | "few-clocks" => plan.let_clocks_be_wrong(),
-            "far-behind" | "cut-off-behind" => plan.keep_little_log(),
+            "far-behind" => plan.keep_little_log(),
+            "cut-off-behind" => {
+                plan.keep_little_log();
+                // All there is to do, and more of what reads on any node.
+                let more = plan.workloads.clone().into_iter().filter(|kind| READ_ANYWHERE.contains(kind));
+                plan.workloads.extend(more.collect::<Vec<_>>());
+            }
             _ => {}
         }
         Some(plan)
