@@ -46,6 +46,8 @@ pub struct Plan {
     pub log_bytes_max: u64,
     /// Clocks that are wrong from the start until the quiet phase.
     pub wrong_clocks: Vec<WrongClock>,
+    /// Whether nodes that do not lead have the leader carry out writes (`writes_on_follower = "forward"`), and clients send them to any node.
+    pub forwards: bool,
     /// The bug that is planted, if any.
     pub planted: Option<String>,
 }
@@ -65,7 +67,7 @@ pub struct WrongClock {
 pub type Scenario = (&'static str, &'static str);
 
 /// Scenarios that are more than one kind of fault.
-const OWN: [Scenario; 8] = [
+const OWN: [Scenario; 9] = [
     ("swarm", "the seed chooses a few kinds of faults of all there are, and everything else"),
     ("healthy", "nothing goes wrong at all: what only holds in a healthy cluster must hold"),
     (
@@ -82,6 +84,10 @@ const OWN: [Scenario; 8] = [
     (
         "late-replies",
         "leaders are cut off or stand still, and replies from before come late: they are no word about later requests",
+    ),
+    (
+        "forwarded",
+        "clients send writes to any node, which has the leader carry them out, while links and processes fail and leadership moves",
     ),
     ("restarts", "processes are killed and start again at once, also while they elect and hand over"),
 ];
@@ -117,6 +123,7 @@ impl Plan {
             log_bytes_before_checkpoint: 8 << (10 + below(4)),
             log_bytes_max: 16 << (10 + below(4)),
             wrong_clocks: Vec::new(),
+            forwards: false,
             planted: None,
         };
         let kinds = match below(16) {
@@ -135,6 +142,7 @@ impl Plan {
         if kinds > 0 && below(5) == 0 {
             plan.let_clocks_be_wrong();
         }
+        plan.forwards = below(3) == 0;
         plan
     }
 
@@ -170,6 +178,17 @@ impl Plan {
                 ],
                 800,
             ),
+            "forwarded" => (
+                vec![
+                    (FaultKind::Partition, 3),
+                    (FaultKind::Crash, 3),
+                    (FaultKind::Transfer, 2),
+                    (FaultKind::OneWay, 1),
+                    (FaultKind::Stalled, 1),
+                    (FaultKind::Pause, 1),
+                ],
+                1_500,
+            ),
             "restarts" => (vec![(FaultKind::Crash, 4), (FaultKind::PowerCut, 2), (FaultKind::Transfer, 1)], 1_500),
             _ => {
                 let kind = FaultKind::ALL.into_iter().find(|kind| kind.words().0 == name)?;
@@ -182,6 +201,7 @@ impl Plan {
         plan.wrong_clocks.clear();
         match name {
             "wrong-clocks" | "few-clocks" => plan.let_clocks_be_wrong(),
+            "forwarded" => plan.forwards = true,
             "far-behind" => plan.keep_little_log(),
             "cut-off-behind" => {
                 plan.keep_little_log();
