@@ -23,7 +23,8 @@ impl Client {
     /// Watches keys on the leader, and reads them then. `None` = it came to nothing.
     pub async fn watch(&mut self, keys: &[Word]) -> Option<Seen> {
         let keys = &keys[..keys.len().min(PIPELINE_MAX)];
-        let connected = self.find_leader().await;
+        // To the leader itself: another node does not watch for it.
+        let connected = self.find_who_leads().await;
         let node = self.leader.as_ref().map(|connection| connection.node);
         if connected.is_err() {
             self.back_off(100).await;
@@ -70,7 +71,7 @@ impl Client {
         }
         let action = Action::Watched { since_us: seen.since_us, seen: seen.keys, actions };
         let asked = vec![(self.number(), Question { action, placed: false })];
-        let outcome = self.on_leader(asked).await.pop();
+        let outcome = self.on_leader(Ok(()), asked).await.pop();
         outcome.unwrap_or_else(|| Outcome::Unknown("no outcome".to_owned()))
     }
 }
