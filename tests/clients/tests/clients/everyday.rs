@@ -30,10 +30,7 @@ fn plain_clients_of_any_node() {
     let _turn = alone();
     let mut cluster = Cluster::start_with(&ClusterOptions::nodes(3).flag("--writes-on-follower", "forward"));
     cluster.wait_until_serving();
-    let scripts = [
-        Some(python("current", "anywhere_redis_py.py")),
-        Some(python("redis-5", "anywhere_redis_py.py")),
-    ];
+    let scripts = [Some(python("current", "anywhere_redis_py.py")), Some(python("redis-5", "anywhere_redis_py.py"))];
     run_all(&cluster, scripts);
 }
 
