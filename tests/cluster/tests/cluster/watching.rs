@@ -62,14 +62,13 @@ fn count(address: SocketAddr, stop: Arc<AtomicBool>) -> JoinHandle<Counted> {
         let mut counted = Counted::default();
         let mut client = None;
         while !stop.load(Ordering::Relaxed) {
-            client = client.or_else(|| Client::connect(address).ok());
-            match &mut client {
-                None => thread::sleep(Duration::from_millis(20)),
-                Some(open) if counted.step(open).is_some() => {}
-                Some(_) => {
-                    counted.hung_up += 1;
-                    client = None;
-                }
+            let Some(mut open) = client.take().or_else(|| Client::connect(address).ok()) else {
+                thread::sleep(Duration::from_millis(20));
+                continue;
+            };
+            match counted.step(&mut open) {
+                Some(()) => client = Some(open),
+                None => counted.hung_up += 1,
             }
         }
         counted
