@@ -25,16 +25,15 @@ struct Counted {
 impl Counted {
     /// One more, if nobody has touched the number since it was watched. `None` = the connection has ended.
     fn step(&mut self, client: &mut Client) -> Option<()> {
-        match client.call(&["WATCH", KEY]).ok()? {
-            Value::Simple(_) => {}
-            other => return Some(self.refused.push(format!("WATCH: {other:?}"))),
-        }
-        let number: i64 = match client.call(&["GET", KEY]).ok()? {
-            Value::Null => 0,
-            other => match other.text().and_then(|text| text.parse().ok()) {
-                Some(number) => number,
-                None => return Some(self.refused.push(format!("GET: {other:?}"))),
-            },
+        let watched = client.call(&["WATCH", KEY]).ok()?;
+        let read = client.call(&["GET", KEY]).ok()?;
+        let number: Option<i64> = match &read {
+            Value::Null => Some(0),
+            other => other.text().and_then(|text| text.parse().ok()),
+        };
+        let (Value::Simple(_), Some(number)) = (&watched, number) else {
+            self.refused.push(format!("{watched:?}, {read:?}"));
+            return Some(());
         };
         client.call(&["MULTI"]).ok()?;
         client.call(&["SET", KEY, &(number + 1).to_string()]).ok()?;
