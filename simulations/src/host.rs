@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use talon_core::{Administer, Member, MemberRole};
-use talon_raft::{Node, NodeAddress, Settings};
+use talon_raft::{Node, NodeAddress, Settings, WritesOnFollower};
 use talon_server::resp::{self, RespSettings};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -154,7 +154,8 @@ impl Process {
         };
         self.state().node = Some(node.clone());
         let ending = CancellationToken::new();
-        let settings = RespSettings { protected_mode: false, ..RespSettings::default() };
+        let forwards = self.settings.writes_on_follower == WritesOnFollower::Forward;
+        let settings = RespSettings { protected_mode: false, forwards, ..RespSettings::default() };
         let serving = tokio::spawn(resp::serve(door, node.clone(), Arc::new(settings), ending.clone()));
         let mut orders = JoinSet::new();
         let mut programs = JoinSet::new();

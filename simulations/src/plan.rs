@@ -10,6 +10,9 @@ use crate::workloads::WorkloadKind;
 /// How long the cluster has to become whole after the last fault, simulated s (I13).
 pub const QUIET_S: u64 = 30;
 
+/// Work that mostly reads from any node, from whatever state it is in.
+const READ_ANYWHERE: [WorkloadKind; 3] = [WorkloadKind::Groups, WorkloadKind::Expiries, WorkloadKind::Sessions];
+
 /// The plan of a run. The same plan gives the same run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
@@ -43,6 +46,8 @@ pub struct Plan {
     pub log_bytes_max: u64,
     /// Clocks that are wrong from the start until the quiet phase.
     pub wrong_clocks: Vec<WrongClock>,
+    /// Whether nodes that do not lead have the leader carry out writes (`writes_on_follower = "forward"`), and clients send them to any node.
+    pub forwards: bool,
     /// The bug that is planted, if any.
     pub planted: Option<String>,
 }
@@ -77,12 +82,12 @@ const OWN: [Scenario; 9] = [
     ),
     ("pauses", "machines stand still, and leadership moves: nobody may read by a lease that is over"),
     (
-        "cut-off-behind",
-        "nodes are cut off until only a checkpoint helps them, answer reads when it comes, and may crash then",
-    ),
-    (
         "late-replies",
         "leaders are cut off or stand still, and replies from before come late: they are no word about later requests",
+    ),
+    (
+        "forwarded",
+        "clients send writes to any node, which has the leader carry them out, while links and processes fail and leadership moves",
     ),
     ("restarts", "processes are killed and start again at once, also while they elect and hand over"),
 ];
@@ -118,6 +123,7 @@ impl Plan {
             log_bytes_before_checkpoint: 8 << (10 + below(4)),
             log_bytes_max: 16 << (10 + below(4)),
             wrong_clocks: Vec::new(),
+            forwards: false,
             planted: None,
         };
         let kinds = match below(16) {
@@ -130,12 +136,13 @@ impl Plan {
                 plan.faults.push((kind, 1 + below(4) as u32));
             }
         }
-        if plan.faults.iter().any(|(kind, _)| *kind == FaultKind::FarBehind) {
+        if plan.faults.iter().any(|(kind, _)| matches!(kind, FaultKind::FarBehind | FaultKind::CutOffBehind)) {
             plan.keep_little_log();
         }
         if kinds > 0 && below(5) == 0 {
             plan.let_clocks_be_wrong();
         }
+        plan.forwards = below(3) == 0;
         plan
     }
 
@@ -159,7 +166,9 @@ impl Plan {
                 1_500,
             ),
             "pauses" => (vec![(FaultKind::Pause, 3), (FaultKind::Transfer, 1)], 2_000),
-            "cut-off-behind" => (vec![(FaultKind::Partition, 5), (FaultKind::Crash, 2)], 1_500),
+            "cut-off-behind" => {
+                (vec![(FaultKind::CutOffBehind, 4), (FaultKind::Partition, 2), (FaultKind::Crash, 2)], 1_000)
+            }
             "late-replies" => (
                 vec![
                     (FaultKind::SlowLinks, 4),
@@ -168,6 +177,17 @@ impl Plan {
                     (FaultKind::Flapping, 1),
                 ],
                 800,
+            ),
+            "forwarded" => (
+                vec![
+                    (FaultKind::Partition, 3),
+                    (FaultKind::Crash, 3),
+                    (FaultKind::Transfer, 2),
+                    (FaultKind::OneWay, 1),
+                    (FaultKind::Stalled, 1),
+                    (FaultKind::Pause, 1),
+                ],
+                1_500,
             ),
             "restarts" => (vec![(FaultKind::Crash, 4), (FaultKind::PowerCut, 2), (FaultKind::Transfer, 1)], 1_500),
             _ => {
@@ -181,7 +201,14 @@ impl Plan {
         plan.wrong_clocks.clear();
         match name {
             "wrong-clocks" | "few-clocks" => plan.let_clocks_be_wrong(),
-            "far-behind" | "cut-off-behind" => plan.keep_little_log(),
+            "forwarded" => plan.forwards = true,
+            "far-behind" => plan.keep_little_log(),
+            "cut-off-behind" => {
+                plan.keep_little_log();
+                // All there is to do, and more of what reads on any node.
+                let more = plan.workloads.clone().into_iter().filter(|kind| READ_ANYWHERE.contains(kind));
+                plan.workloads.extend(more.collect::<Vec<_>>());
+            }
             _ => {}
         }
         Some(plan)

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use talon_raft::WritesOnFollower;
 use tokio::task::JoinSet;
 
 use crate::ambient;
@@ -52,6 +53,9 @@ pub fn run(plan: Plan, folder: &Path, out: Option<&Path>, trace: &Trace) -> Resu
             settings.log_segment_bytes = 16 << 10;
             settings.log_bytes_before_checkpoint = plan.log_bytes_before_checkpoint;
             settings.log_bytes_max = plan.log_bytes_max;
+            if plan.forwards {
+                settings.writes_on_follower = WritesOnFollower::Forward;
+            }
         });
         processes.push(Arc::new(process));
     }

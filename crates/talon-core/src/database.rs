@@ -88,6 +88,8 @@ pub enum Denied {
         /// How much has to be (`disk_reserve_bytes`).
         reserve_bytes: u64,
     },
+    /// Not watched: so much is watched for the clients of this node already that the node that would watch takes no more.
+    TooMuchWatched,
     /// The node is going down.
     ShuttingDown,
     /// The node met a storage fault and stops.
@@ -103,7 +105,8 @@ pub trait Database: Send + Sync + 'static {
     /// in the same order. Calls of different pipelines may interleave, the inside of one call never.
     fn execute(&self, calls: Vec<Call>, consistency: Consistency) -> impl Future<Output = Vec<Outcome>> + Send;
 
-    /// Begins to watch keys, for [`Database::execute_if`]: from a moment on that lies within the call, as the leader.
+    /// Begins to watch keys, for [`Database::execute_if`]: from a moment on that lies within the call, as the leader. Reads that
+    /// are asked for behind it see that moment's state, or a later one.
     fn watch(&self, keys: Vec<Bytes>) -> impl Future<Output = Result<Watch, Denied>> + Send;
 
     /// Carries out a transaction if nothing has happened to the keys of these watches, and nothing does up to the moment of the

@@ -46,4 +46,4 @@ pub use reply::Reply;
 pub use request::Request;
 pub use transaction::{Change, Source, Transaction};
 pub use value::Record;
-pub use watch::{Touches, Watch, Watches};
+pub use watch::{LocalWatch, Releaser, RemoteWatch, Touches, Watch, WatchId, Watches};

@@ -26,6 +26,7 @@ const BUSY: u8 = 5;
 const DISK_FULL: u8 = 6;
 const SHUTTING_DOWN: u8 = 7;
 const FAULT: u8 = 8;
+const TOO_MUCH_WATCHED: u8 = 9;
 
 /// How many bytes all of them take beside their own.
 pub const HEADER_BYTES: usize = 5;
@@ -98,6 +99,7 @@ fn write(out: &mut BytesMut, denied: &Denied) {
         }
         Denied::Busy => out.put_u8(BUSY),
         Denied::DiskFull { free_bytes, reserve_bytes } => numbers(out, DISK_FULL, [*free_bytes, *reserve_bytes]),
+        Denied::TooMuchWatched => out.put_u8(TOO_MUCH_WATCHED),
         Denied::ShuttingDown => out.put_u8(SHUTTING_DOWN),
         Denied::Fault(text) => {
             out.put_u8(FAULT);
@@ -119,6 +121,7 @@ fn read(reader: &mut Reader<'_>) -> Result<Denied, Fault> {
         }
         BUSY => Denied::Busy,
         DISK_FULL => Denied::DiskFull { free_bytes: reader.u64("denial")?, reserve_bytes: reader.u64("denial")? },
+        TOO_MUCH_WATCHED => Denied::TooMuchWatched,
         SHUTTING_DOWN => Denied::ShuttingDown,
         FAULT => Denied::Fault(reader.text("denial")?),
         other => return Err(reader.broken(format!("a denial of unknown kind {other}"))),

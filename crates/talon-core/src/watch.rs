@@ -3,8 +3,11 @@
 //! Only the node that leads knows of them; nothing of this is replicated. Whoever applies tells what an entry touched in the same
 //! moment in which its state becomes the newest one, under one lock; and a watch takes its state to look at under that lock, too. So
 //! each write is either in that state, or touches the watch.
+//!
+//! A node that forwards to the leader has only a [`RemoteWatch`]: the name of one that the leader keeps for it.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,9 +44,97 @@ struct Watched {
     live: AtomicBool,
 }
 
-/// Keys that one client has asked to watch, from one moment on. Dropped, it watches no longer.
+/// Keys that one client has asked to watch, from one moment on. Dropped, they are watched no longer.
 #[derive(Debug)]
-pub struct Watch {
+pub enum Watch {
+    /// By this node.
+    Local(LocalWatch),
+    /// By another node.
+    Remote(RemoteWatch),
+}
+
+impl Watch {
+    /// Its keys.
+    pub fn keys(&self) -> impl Iterator<Item = &Bytes> {
+        let (local, remote) = match self {
+            Watch::Local(watch) => (Some(watch.keys()), None),
+            Watch::Remote(watch) => (None, Some(watch.keys.iter())),
+        };
+        local.into_iter().flatten().chain(remote.into_iter().flatten())
+    }
+
+    /// Whether nothing has happened to its keys up to the newest state of this node, nor will by itself at the time `stamp_ms` of `term`. Of
+    /// what another node watches, only that one can say so: here, it does not hold.
+    pub fn holds(&self, term: u64, stamp_ms: u64) -> bool {
+        match self {
+            Watch::Local(watch) => watch.holds(term, stamp_ms),
+            Watch::Remote(_) => false,
+        }
+    }
+}
+
+impl From<LocalWatch> for Watch {
+    fn from(watch: LocalWatch) -> Watch {
+        Watch::Local(watch)
+    }
+}
+
+/// Which watch of which node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WatchId {
+    /// Who keeps it.
+    pub node_id: u64,
+    /// The term in which that node leads: in another one it knows nothing of it.
+    pub term: u64,
+    /// That node's number for it.
+    pub number: u64,
+}
+
+/// Hears of remote watches that are not needed any more.
+pub trait Releaser: Debug + Send + Sync {
+    /// This one was dropped. Must not block.
+    fn release(&self, id: WatchId);
+}
+
+/// Keys that another node watches for a client of this one.
+#[derive(Debug)]
+pub struct RemoteWatch {
+    id: WatchId,
+    keys: Vec<Bytes>,
+    /// Nobody, once it is known that the other node has it no more.
+    releaser: Option<Arc<dyn Releaser>>,
+}
+
+impl RemoteWatch {
+    /// Of these keys; whoever has it no more lets `releaser` know.
+    pub fn new(id: WatchId, keys: &[Bytes], releaser: Arc<dyn Releaser>) -> RemoteWatch {
+        // Copies: a slice would keep the whole block it came from.
+        let keys = keys.iter().map(|key| Bytes::copy_from_slice(key)).collect();
+        RemoteWatch { id, keys, releaser: Some(releaser) }
+    }
+
+    /// Which one it is.
+    pub fn id(&self) -> WatchId {
+        self.id
+    }
+
+    /// Ends it: the other node has it no more.
+    pub fn forget(mut self) {
+        self.releaser = None;
+    }
+}
+
+impl Drop for RemoteWatch {
+    fn drop(&mut self) {
+        if let Some(releaser) = &self.releaser {
+            releaser.release(self.id);
+        }
+    }
+}
+
+/// Keys that this node watches, from one moment on.
+#[derive(Debug)]
+pub struct LocalWatch {
     watches: Arc<Watches>,
     keys: Vec<(Bytes, Arc<Watched>)>,
     /// When the first of the keys ends by itself, Unix ms; 0 = never.
@@ -87,9 +178,10 @@ impl Watches {
         }
     }
 
-    /// Has `keys` watched. From when on, [`Watch::begin`] says.
-    pub fn watch(self: &Arc<Watches>, keys: &[Bytes]) -> Watch {
-        let mut watch = Watch { watches: self.clone(), keys: Vec::with_capacity(keys.len()), first_end_ms: 0, term: 0 };
+    /// Has `keys` watched. From when on, [`LocalWatch::begin`] says.
+    pub fn watch(self: &Arc<Watches>, keys: &[Bytes]) -> LocalWatch {
+        let mut watch =
+            LocalWatch { watches: self.clone(), keys: Vec::with_capacity(keys.len()), first_end_ms: 0, term: 0 };
         let mut registry = self.lock();
         for key in keys {
             // A copy: a slice would keep the whole block it came from.
@@ -107,7 +199,7 @@ impl Watches {
     }
 }
 
-impl Watch {
+impl LocalWatch {
     /// Begins to count what happens to its keys, from the state on that is taken with `state`. `None` while a step is under way that began before
     /// anybody watched, and does not tell what it touches: ask again in a moment, for the next one tells.
     pub fn begin<S>(&self, state: impl FnOnce() -> S) -> Option<S> {
@@ -144,7 +236,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for LocalWatch {
     fn drop(&mut self) {
         let mut registry = self.watches.lock();
         for (key, watched) in &self.keys {
@@ -170,7 +262,7 @@ mod tests {
         Some(Record { value: key("v"), expire_at_ms })
     }
 
-    fn watch(watches: &Arc<Watches>, keys: &[Bytes], records: &[Option<Record>]) -> Watch {
+    fn watch(watches: &Arc<Watches>, keys: &[Bytes], records: &[Option<Record>]) -> LocalWatch {
         let mut watch = watches.watch(keys);
         watch.begin(|| ()).expect("nothing is under way");
         watch.judge(records, 1_000, 7);
@@ -234,5 +326,27 @@ mod tests {
         let other = watch(&watches, &[key("a")], &[None]);
         watches.end(Some(Touches { keys: vec![key("a")], ranges: vec![] }), || ());
         assert!(!one.holds(7, 0) && !other.holds(7, 0));
+    }
+
+    #[derive(Debug, Default)]
+    struct Released(Mutex<Vec<WatchId>>);
+
+    impl Releaser for Released {
+        fn release(&self, id: WatchId) {
+            self.0.lock().expect("nobody panics with it").push(id);
+        }
+    }
+
+    #[test]
+    fn a_remote_one_never_holds_here_and_is_released_unless_it_is_gone() {
+        let released = Arc::new(Released::default());
+        let id = |number| WatchId { node_id: 2, term: 7, number };
+        let remote = |number| RemoteWatch::new(id(number), &[key("a"), key("b")], released.clone());
+        let watch = Watch::Remote(remote(1));
+        assert_eq!(watch.keys().collect::<Vec<_>>(), [&key("a"), &key("b")]);
+        assert!(!watch.holds(7, 0));
+        drop(watch);
+        remote(2).forget();
+        assert_eq!(*released.0.lock().expect("nobody panics with it"), [id(1)]);
     }
 }

@@ -39,6 +39,7 @@ fn denied() -> impl Strategy<Value = Denied> {
             Denied::InDoubt,
             Denied::Loading,
             Denied::Busy,
+            Denied::TooMuchWatched,
             Denied::ShuttingDown
         ]),
         two().prop_map(|(behind_ms, bound_ms)| Denied::Stale { behind_ms, bound_ms }),

@@ -14,6 +14,7 @@ use crate::leadership::Leadership;
 use crate::node::{Inner, Node};
 use crate::reads::{self, Wanted};
 use crate::settings::WritesOnFollower;
+use crate::{forward_watch, watched};
 
 /// How many bytes of calls go into one entry, unless one call alone is larger.
 const RUN_BYTES_MAX: usize = 8 << 20;
@@ -123,6 +124,22 @@ pub(crate) async fn carry_out(
     pipeline.outcomes
 }
 
+/// As the leader: carries out a transaction if these watches, its own, hold.
+pub(crate) async fn execute_if(
+    inner: &Inner,
+    requests: Vec<Request>,
+    watches: Vec<Watch>,
+    deadline_ms: u64,
+) -> Outcome {
+    let call = Call::Transaction(requests);
+    call.check_size(inner.settings.request_bytes_max)?;
+    if let Some(denied) = inner.disk.denial().filter(|_| call.is_write()) {
+        return Err(denied);
+    }
+    let outcomes = inner.proposer.submit_watched(vec![call], watches, deadline_ms).await;
+    outcomes.into_iter().next().unwrap_or(Err(Denied::InDoubt))
+}
+
 impl Database for Node {
     async fn execute(&self, calls: Vec<Call>, consistency: Consistency) -> Vec<Outcome> {
         let inner = &self.inner;
@@ -143,18 +160,21 @@ impl Database for Node {
     }
 
     async fn watch(&self, keys: Vec<Bytes>) -> Result<Watch, Denied> {
-        crate::watched::watch(&self.inner, keys).await
+        let inner = &self.inner;
+        match inner.settings.writes_on_follower {
+            WritesOnFollower::Redirect => {
+                watched::watch(inner, &keys, inner.hold_deadline_ms()).await.map(|begun| begun.watch.into())
+            }
+            WritesOnFollower::Forward => forward_watch::watch(inner, keys).await,
+        }
     }
 
     async fn execute_if(&self, requests: Vec<Request>, watches: Vec<Watch>) -> Outcome {
         let inner = &self.inner;
-        let call = Call::Transaction(requests);
-        call.check_size(inner.settings.request_bytes_max)?;
-        if let Some(denied) = inner.disk.denial().filter(|_| call.is_write()) {
-            return Err(denied);
+        match inner.settings.writes_on_follower {
+            WritesOnFollower::Redirect => execute_if(inner, requests, watches, inner.hold_deadline_ms()).await,
+            WritesOnFollower::Forward => forward_watch::execute_if(inner, requests, watches).await,
         }
-        let outcomes = inner.proposer.submit_watched(vec![call], watches, inner.hold_deadline_ms()).await;
-        outcomes.into_iter().next().unwrap_or(Err(Denied::InDoubt))
     }
 
     async fn point_in_time(&self, consistency: Consistency) -> Result<Arc<dyn PointInTime>, Denied> {

@@ -4,13 +4,14 @@
 //! carried out is never sent again: [`Denied::InDoubt`]. Before the client hears of its writes, this node's own state has come to
 //! where they are, so that the client's next read finds them.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use talon_core::{Call, Consistency, Denied, Outcome, Proposal, Refusal, Reply, outcomes};
+use talon_core::{Call, Consistency, Denied, Member, Outcome, Proposal, Refusal, Reply, outcomes};
 use talon_proto::v1;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Code, Status};
 
 use crate::database::{self, is_resent};
@@ -19,6 +20,7 @@ use crate::node::Inner;
 use crate::reads::reached;
 use crate::transport::Network;
 use crate::types::NodeAddress;
+use crate::watch_handles::WatchHandles;
 
 /// How many bytes of calls are under way to the leader at most; beyond that, whoever asks waits.
 const UNDER_WAY_BYTES_MAX: usize = 64 << 20;
@@ -37,11 +39,13 @@ const DEPOSED_MAX: Duration = Duration::from_millis(2_000);
 /// How long an answer waits for this node's state to come to where the leader carried out the calls, ms. After that, reads wait for it.
 const REACH_MS_MAX: u64 = 1_000;
 /// How long to wait before looking again who leads.
-const RETRY: Duration = Duration::from_millis(10);
+pub(crate) const RETRY: Duration = Duration::from_millis(10);
 
 /// The way to the leader.
 pub(crate) struct Forwarder {
-    network: Network,
+    pub network: Network,
+    /// What the leader watches for clients of this node.
+    pub handles: Arc<WatchHandles>,
     permits: Arc<Semaphore>,
     /// What clients of this node have written by way of the leader is in the state from this log index on: their reads wait for it.
     floor: AtomicU64,
@@ -51,12 +55,25 @@ impl Forwarder {
     /// With nothing under way.
     pub fn new(network: Network) -> Forwarder {
         let permits = Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX / PERMIT_BYTES));
-        Forwarder { network, permits, floor: AtomicU64::new(0) }
+        Forwarder { network, handles: Arc::default(), permits, floor: AtomicU64::new(0) }
     }
 
     /// The log index that this node's state has to have come to before plain reads are answered here.
     pub fn floor(&self) -> u64 {
         self.floor.load(Ordering::Acquire)
+    }
+
+    /// Waits for room for so many bytes. `None`: there was none before the deadline.
+    pub async fn room(&self, inner: &Inner, size_bytes: usize, deadline_ms: u64) -> Option<SemaphorePermit<'_>> {
+        let left = Duration::from_millis(deadline_ms.saturating_sub(inner.time.monotonic_ms()));
+        let permits = (size_bytes / PERMIT_BYTES + 1).min(UNDER_WAY_BYTES_MAX / PERMIT_BYTES) as u32;
+        tokio::time::timeout(left, self.permits.acquire_many(permits)).await.ok()?.ok()
+    }
+
+    /// This node's clients have written, or seen, what is in the state from this log index on. Waits for it a while.
+    pub async fn has_seen(&self, inner: &Inner, index: u64) {
+        self.floor.fetch_max(index, Ordering::AcqRel);
+        reached(inner, index, inner.time.monotonic_ms() + REACH_MS_MAX).await;
     }
 }
 
@@ -123,16 +140,12 @@ async fn send(inner: &Arc<Inner>, calls: &[Call], consistency: Consistency, dead
     }
     let calls = &calls[..count];
     let deny = |denied: Denied| vec![Err(denied); count];
-    let left = Duration::from_millis(deadline_ms.saturating_sub(inner.time.monotonic_ms()));
-    let permits = (size_bytes / PERMIT_BYTES + 1).min(UNDER_WAY_BYTES_MAX / PERMIT_BYTES) as u32;
-    let acquiring = inner.forwarder.permits.acquire_many(permits);
-    let Ok(Ok(_permit)) = tokio::time::timeout(left, acquiring).await else { return deny(Denied::Busy) };
+    let Some(_room) = inner.forwarder.room(inner, size_bytes, deadline_ms).await else { return deny(Denied::Busy) };
     match ask(inner, calls, consistency, deadline_ms).await {
         Ok((outcomes, index)) if outcomes.len() == count => {
             let writes = calls.iter().zip(&outcomes).any(|(call, outcome)| call.is_write() && outcome.is_ok());
             if writes {
-                inner.forwarder.floor.fetch_max(index, Ordering::AcqRel);
-                reached(inner, index, inner.time.monotonic_ms() + REACH_MS_MAX).await;
+                inner.forwarder.has_seen(inner, index).await;
             }
             outcomes
         }
@@ -149,8 +162,10 @@ fn deny_in_doubt(calls: &[Call]) -> Vec<Outcome> {
 }
 
 /// Why there are no outcomes.
-enum Unanswered {
+pub(crate) enum Unanswered {
+    /// Certainly not carried out.
     NotCarriedOut,
+    /// Perhaps carried out.
     InDoubt,
 }
 
@@ -161,33 +176,55 @@ async fn ask(
     consistency: Consistency,
     deadline_ms: u64,
 ) -> Result<(Vec<Outcome>, u64), Unanswered> {
-    let mut status = inner.status.clone();
-    let leader = status.borrow_and_update().leader().cloned();
-    let leader = leader.filter(|leader| leader.id != inner.settings.node_id).ok_or(Unanswered::NotCarriedOut)?;
+    let leader = other_leader(inner).ok_or(Unanswered::NotCarriedOut)?;
     let wait_ms = deadline_ms.saturating_sub(inner.time.monotonic_ms());
     let request = v1::ForwardRequest {
         calls: Proposal::encode_calls(0, 0, calls.iter()),
         linearizable: consistency == Consistency::Linearizable,
         wait_ms,
     };
-    let time_max = Duration::from_millis(wait_ms + ANSWER_MS_MAX);
     let address = NodeAddress::from(&leader);
-    let asking = inner.forwarder.network.forward(leader.id, &address, request, time_max);
+    let asking = inner.forwarder.network.forward(leader.id, &address, request, answer_time_max(wait_ms));
+    let reply = answered(inner, leader.id, asking).await?;
+    read(leader.id, &reply)
+}
+
+/// Who leads, if it is another node.
+pub(crate) fn other_leader(inner: &Inner) -> Option<Member> {
+    inner.status.borrow().leader().filter(|leader| leader.id != inner.settings.node_id).cloned()
+}
+
+/// How long an answer to what may be held for so long is waited for.
+pub(crate) fn answer_time_max(wait_ms: u64) -> Duration {
+    Duration::from_millis(wait_ms + ANSWER_MS_MAX)
+}
+
+/// What the leader answers. Not waited for much longer once another node leads.
+pub(crate) async fn answered<T>(
+    inner: &Inner,
+    leader_id: u64,
+    asking: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Unanswered> {
+    let mut status = inner.status.clone();
     let deposed = async {
         // The sender lives as long as the node.
-        let _ = status.wait_for(|status| status.leader_id.is_some_and(|id| id != leader.id)).await;
+        let _ = status.wait_for(|status| status.leader_id.is_some_and(|id| id != leader_id)).await;
         tokio::time::sleep(DEPOSED_MAX).await;
     };
     let answer = tokio::select! {
         answer = asking => answer,
         () = deposed => return Err(Unanswered::InDoubt),
     };
-    let reply = answer.map_err(|status| {
-        tracing::debug!(leader = leader.id, message = status.message(), "the leader did not answer");
+    answer.map_err(|status| {
+        tracing::debug!(leader_id, message = status.message(), "the leader did not answer");
         if is_before_all(&status) { Unanswered::NotCarriedOut } else { Unanswered::InDoubt }
-    })?;
+    })
+}
+
+/// The outcomes in an answer, and the log index at which the leader's state holds them.
+pub(crate) fn read(leader_id: u64, reply: &v1::ForwardReply) -> Result<(Vec<Outcome>, u64), Unanswered> {
     let outcomes = outcomes::decode(&reply.outcomes).map_err(|fault| {
-        tracing::warn!(leader = leader.id, %fault, "the leader's answer cannot be read");
+        tracing::warn!(leader_id, %fault, "the leader's answer cannot be read");
         Unanswered::InDoubt
     })?;
     // The leader's fault is not this node's.
@@ -215,10 +252,7 @@ pub(crate) async fn answer(
     from: u64,
     request: v1::ForwardRequest,
 ) -> Result<v1::ForwardReply, Status> {
-    let is_member = inner.status.borrow().members.iter().any(|member| member.id == from);
-    if !is_member {
-        return Err(Status::permission_denied(format!("node {from} is not a member")));
-    }
+    check_member(inner, from)?;
     let calls = Proposal::decode(request.calls).map_err(|fault| Status::invalid_argument(fault.0))?.calls;
     let reads: Vec<bool> = calls.iter().map(|call| !call.is_write()).collect();
     let deadline_ms = inner.time.monotonic_ms() + request.wait_ms.min(inner.settings.hold_ms_max);
@@ -231,7 +265,18 @@ pub(crate) async fn answer(
         vec![Err(Denied::NoLeader); calls.len()]
     };
     let index = inner.stores.applied_index();
-    Ok(v1::ForwardReply { outcomes: encode(outcomes, &reads, ANSWER_BYTES_MAX), index })
+    Ok(v1::ForwardReply { outcomes: encode_bounded(outcomes, &reads), index })
+}
+
+/// Only members have their clients' calls carried out.
+pub(crate) fn check_member(inner: &Inner, from: u64) -> Result<(), Status> {
+    let is_member = inner.status.borrow().members.iter().any(|member| member.id == from);
+    if is_member { Ok(()) } else { Err(Status::permission_denied(format!("node {from} is not a member"))) }
+}
+
+/// The bytes of outcomes; replies that would make them too long are left out.
+pub(crate) fn encode_bounded(outcomes: Vec<Outcome>, reads: &[bool]) -> bytes::Bytes {
+    encode(outcomes, reads, ANSWER_BYTES_MAX)
 }
 
 /// The bytes of outcomes, at most so many: replies that take more than their share are left out.

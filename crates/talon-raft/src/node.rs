@@ -25,12 +25,13 @@ use crate::log::{LogSettings, LogStore};
 use crate::probe::Prober;
 use crate::proposer::Proposer;
 use crate::read_index::ReadIndex;
+use crate::remote_watches::RemoteWatches;
 use crate::settings::Settings;
 use crate::state::{Raft, StateMachine, Stores};
 use crate::timekeeper::Timekeeper;
 use crate::transport::{Gate, Link, MESSAGE_BYTES_MAX, Network, Received};
 use crate::types::NodeAddress;
-use crate::{disk, reads, transport, upkeep, watcher};
+use crate::{disk, forward_watch, reads, transport, upkeep, watcher};
 
 /// How long a stream with unanswered requests may be silent, ms.
 const SILENCE_MS_MAX: u64 = 5_000;
@@ -106,6 +107,8 @@ pub(crate) struct Inner {
     pub read_index: ReadIndex,
     pub prober: Prober,
     pub forwarder: Forwarder,
+    /// What it watches for other nodes.
+    pub remote_watches: RemoteWatches,
     /// How many reads over many rows run at once.
     pub wide_reads: Arc<Semaphore>,
     pub leadership: watch::Receiver<Leadership>,
@@ -159,6 +162,12 @@ impl WatchOver {
         Ok(())
     }
 
+    /// The node itself.
+    fn running(&self) -> Result<Arc<Inner>, tonic::Status> {
+        let node = self.node.get().and_then(Weak::upgrade);
+        node.ok_or_else(|| tonic::Status::failed_precondition("this node does not run"))
+    }
+
     /// It holds what the cluster had committed: it may vote from now on.
     pub fn joined(&self) -> Result<(), HomeError> {
         let cluster_id = self.link.get().map(|link| link.cluster_id()).unwrap_or_default();
@@ -206,11 +215,28 @@ impl Gate for WatchOver {
         from: u64,
         request: v1::ForwardRequest,
     ) -> Eventually<'_, Result<v1::ForwardReply, tonic::Status>> {
-        let node = self.node.get().and_then(Weak::upgrade);
-        Box::pin(async move {
-            let inner = node.ok_or_else(|| tonic::Status::failed_precondition("this node does not run"))?;
-            forward::answer(&inner, from, request).await
-        })
+        let node = self.running();
+        Box::pin(async move { forward::answer(&node?, from, request).await })
+    }
+
+    fn watch(&self, from: u64, request: v1::WatchRequest) -> Eventually<'_, Result<v1::WatchReply, tonic::Status>> {
+        let node = self.running();
+        Box::pin(async move { forward_watch::answer_watch(&*node?, from, request).await })
+    }
+
+    fn forward_if(
+        &self,
+        from: u64,
+        request: v1::ForwardIfRequest,
+    ) -> Eventually<'_, Result<v1::ForwardReply, tonic::Status>> {
+        let node = self.running();
+        Box::pin(async move { forward_watch::answer_if(&node?, from, request).await })
+    }
+
+    fn keep_watches(&self, from: u64, request: &v1::KeepWatchesRequest) {
+        if let Ok(node) = self.running() {
+            forward_watch::hear_news(&node, from, request);
+        }
     }
 
     fn heard(&self, received: Received) {
@@ -337,6 +363,7 @@ impl Node {
             read_index: ReadIndex::start(raft.clone()),
             prober: Prober::start(network.clone(), watch_over.clone(), status.clone(), time.clone()),
             forwarder: Forwarder::new(network.clone()),
+            remote_watches: RemoteWatches::new(rand::random()),
             wide_reads: Arc::new(Semaphore::new(WIDE_READS_MAX)),
             settings,
             raft,
@@ -362,6 +389,8 @@ impl Node {
         spawn(&ending, upkeep::bound_the_log(inner.clone()));
         spawn(&ending, upkeep::give_up_lost_calls(inner.clone()));
         spawn(&ending, upkeep::mind_the_clock(inner.clone()));
+        spawn(&ending, forward_watch::tell_news(inner.clone()));
+        spawn(&ending, forward_watch::prune(inner.clone()));
         spawn(&ending, disk::watch(inner.clone()));
         spawn(&ending, disk::mind_the_others(inner.clone(), network.clone()));
         let proposing = inner.clone();

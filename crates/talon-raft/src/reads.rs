@@ -414,7 +414,7 @@ fn fault(fault: Fault) -> Denied {
 
 /// Brings `T` to this clock value through the log. If that is refused (the node is ending, say), waits a moment: who asks again at once
 /// would ask for ever.
-async fn tick(inner: &Inner, tick_ms: u64, deadline_ms: u64) -> Result<(), Denied> {
+pub(crate) async fn tick(inner: &Inner, tick_ms: u64, deadline_ms: u64) -> Result<(), Denied> {
     inner.proposer.submit(Vec::new(), deadline_ms).await;
     let view = inner.stores.view().map_err(fault)?;
     if view.clock_ms() < tick_ms || inner.time.monotonic_ms() >= deadline_ms {

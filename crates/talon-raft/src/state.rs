@@ -322,9 +322,11 @@ impl Stores {
             let (key, stored) = row.map_err(failed)?;
             batch.put(Space::Data, &key, &[&stored]);
         }
-        let engine = self.disks.open_engine(&old.folder, self.memory_bytes).map_err(failed)?;
+        let Some(engine) = old.engine.upgrade() else { return Ok(()) };
         engine.write(&batch, Durability::Unlogged).map_err(failed)?;
-        let half = open_live(old.folder.clone(), self.memory_bytes, &*self.disks)?;
+        let machine = Machine::open(engine).map_err(|error| Fault(error.to_string()))?;
+        let machine = machine.with_listeners(old.machine.listeners().clone());
+        let half = Live { machine, folder: old.folder.clone(), engine: old.engine.clone() };
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(half);
         Ok(())
     }

@@ -10,18 +10,27 @@ use std::time::Duration;
 use bytes::Bytes;
 use talon_core::planted::{Bug, is_planted};
 use talon_core::request::Reach;
-use talon_core::{Call, Denied, Reply, Request, Source, Watch};
+use talon_core::value::Record;
+use talon_core::{Call, Denied, LocalWatch, Reply, Request, Source, Watch};
 
 use crate::node::Inner;
 use crate::pending::Ticket;
-use crate::reads::{Proof, confirm, still_leads, wait_or_deny};
+use crate::reads::{Proof, confirm, still_leads, tick, wait_or_deny};
 
 /// How long a watch waits for an entry that is being applied, until it asks again whether it may begin.
 const STEP: Duration = Duration::from_millis(1);
 
-/// See [`talon_core::Database::watch`].
-pub(crate) async fn watch(inner: &Inner, keys: Vec<Bytes>) -> Result<Watch, Denied> {
-    let deadline_ms = inner.hold_deadline_ms();
+/// A watch that has begun.
+pub(crate) struct Begun {
+    pub watch: LocalWatch,
+    /// The term in which it counts.
+    pub term: u64,
+    /// The log index of the state that it began with. No node that has come there shows what had ended by then.
+    pub index: u64,
+}
+
+/// As the leader: see [`talon_core::Database::watch`].
+pub(crate) async fn watch(inner: &Inner, keys: &[Bytes], deadline_ms: u64) -> Result<Begun, Denied> {
     loop {
         let now = inner.time.read();
         let (term, relied_on_lease) = confirm(inner, Proof::Lease, deadline_ms, now.monotonic_ms).await?;
@@ -30,7 +39,7 @@ pub(crate) async fn watch(inner: &Inner, keys: Vec<Bytes>) -> Result<Watch, Deni
             continue;
         };
         let live = inner.stores.live();
-        let mut watch = live.machine.watch(&keys);
+        let mut watch = live.machine.watch(keys);
         // A step of the state that began before anybody watched does not tell what it touches.
         let view = loop {
             match live.machine.begin_watch(&watch) {
@@ -44,9 +53,15 @@ pub(crate) async fn watch(inner: &Inner, keys: Vec<Bytes>) -> Result<Watch, Deni
             inner.stores.fail(&fault);
             Denied::Fault(fault.0)
         })?;
+        // A key that has ended by this clock and not yet by `T` counts as missing, and could still be read where `T` is enough.
+        let due = |record: &Record| record.expired_at(now_ms) && !record.expired_at(view.clock_ms());
+        if records.iter().flatten().any(due) {
+            tick(inner, now_ms, deadline_ms).await?;
+            continue;
+        }
         if still_leads(inner, term, relied_on_lease) {
             watch.judge(&records, now_ms.max(view.clock_ms()), term);
-            return Ok(watch);
+            return Ok(Begun { watch, term, index: view.index() });
         }
     }
 }
@@ -179,7 +194,7 @@ mod tests {
         let (mut watch, ()) = (watches.watch(&[Bytes::from_static(key.as_bytes())]), ());
         watch.begin(|| ()).unwrap();
         watch.judge(&[None], 0, 1);
-        watch
+        watch.into()
     }
 
     /// How many are ready, and how many are held.

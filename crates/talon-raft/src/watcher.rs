@@ -248,6 +248,7 @@ pub(crate) fn gauges(inner: &Inner) -> Vec<(&'static str, &'static str, f64)> {
         ("raft_log_bytes", "The size of the log in bytes.", number(inner.log.entry_bytes())),
         ("raft_entries_in_flight", "Proposed entries under way.", in_flight as f64),
         ("raft_pipelines_queued", "Pipelines that wait to be proposed.", queued as f64),
+        ("remote_watches", "What the leader watches for clients of other nodes.", inner.remote_watches.len() as f64),
         ("raft_heard_from_leader_ms", "Milliseconds since a leader was heard.", number(status.heard_from_leader_ms)),
         ("clock_ms", "The replicated clock T, Unix milliseconds.", number(status.clock_ms)),
         ("serving", "1 if reads and writes are answered.", f64::from(u8::from(status.serving))),

@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use support::{Anyhow, Cluster, all_equal, bulk, call, follower, run, run_one, until, with_learner};
+use support::{Anyhow, Cluster, all_equal, bulk, call, follower, requests, run, run_one, until, with_learner};
 use talon_core::{Administer, Call, Consistency, Database, Denied, Outcome, Reply};
 use talon_raft::{Node, WritesOnFollower};
 
@@ -20,13 +20,7 @@ async fn start() -> Cluster {
 async fn every_node_takes_writes_and_answers_as_the_leader_does() -> Anyhow {
     let mut cluster = start().await;
     let nodes = with_learner(&mut cluster).await;
-    let gathered = || {
-        let requests = ["SET t 1", "INCRBY t 41", "GET t"].map(|line| match call(line) {
-            Call::One(request) => request,
-            Call::Transaction(_) => unreachable!("one line is one request"),
-        });
-        Call::Transaction(requests.to_vec())
-    };
+    let gathered = || Call::Transaction(requests(&["SET t 1", "INCRBY t 41", "GET t"]));
     for (n, node) in nodes.iter().enumerate() {
         let lines = [&format!("GET k{n}")[..], &format!("SET k{n} 5"), &format!("GET k{n}"), &format!("INCR k{n}")];
         let expected = [Ok(Reply::Null), Ok(Reply::Ok), bulk("5"), Ok(Reply::Integer(6))];

@@ -384,6 +384,10 @@ async fn every_denial_has_its_words() {
             Denied::TooLarge { size_bytes: 9, bytes_max: 8 },
             "!ERR request of 9 bytes exceeds request_bytes_max of 8 bytes",
         ),
+        (
+            Denied::TooMuchWatched,
+            "!ERR the clients of this node watch too much already: the leader keeps no more for it",
+        ),
         (Denied::Busy, "!TRYAGAIN too many requests are waiting already"),
         (
             Denied::DiskFull { free_bytes: 7, reserve_bytes: 9 },

@@ -67,7 +67,7 @@ impl Database for Talon {
         let wanted: Vec<&[u8]> = keys.iter().map(|key| &**key).collect();
         let records = view.get_many(&wanted).map_err(|fault| Denied::Fault(fault.0))?;
         watch.judge(&records, self.inner.committer.now_ms().max(view.clock_ms()), TERM);
-        Ok(watch)
+        Ok(watch.into())
     }
 
     async fn execute_if(&self, requests: Vec<Request>, watches: Vec<Watch>) -> Outcome {

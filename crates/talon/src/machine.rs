@@ -11,7 +11,7 @@ use bytes::Bytes;
 use talon_core::limits::KEY_BYTES_MAX;
 use talon_core::planted::{Bug, is_planted};
 use talon_core::value::HEADER_BYTES;
-use talon_core::{Call, Change, Fault, Listeners, Reply, Source, Transaction, Watch, Watches};
+use talon_core::{Call, Change, Fault, Listeners, LocalWatch, Reply, Source, Transaction, Watches};
 use talon_storage::{Batch, Durability, Engine, Space, StorageError};
 
 use crate::state::{self, AppliedState, note_row};
@@ -171,12 +171,12 @@ impl Machine {
     }
 
     /// Has `keys` watched, from when [`Machine::begin_watch`] says.
-    pub fn watch(&self, keys: &[Bytes]) -> Watch {
+    pub fn watch(&self, keys: &[Bytes]) -> LocalWatch {
         self.watches.watch(keys)
     }
 
     /// Begins a watch, from the state on that is returned, by which it is still to be judged. `None` = ask again in a moment.
-    pub fn begin_watch(&self, watch: &Watch) -> Option<Arc<ReadView>> {
+    pub fn begin_watch(&self, watch: &LocalWatch) -> Option<Arc<ReadView>> {
         watch.begin(|| self.newest())
     }
 

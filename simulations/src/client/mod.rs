@@ -2,9 +2,11 @@
 //! and writes down all that it did.
 //!
 //! A plain Redis client would read old states from whichever node it happens to be connected to. This one asks `ROLE` on each new
-//! connection, as Sentinel clients do, and a connection that met the leader once is given nothing but linearizable reads.
+//! connection, as Sentinel clients do, and a connection that met the leader once is given nothing but linearizable reads. Where nodes forward,
+//! it may take any node for the leader ([`door`]).
 
 mod connection;
+mod door;
 mod handles;
 mod question;
 mod watching;
@@ -22,6 +24,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use self::connection::{Connection, as_sent};
+use self::door::Door;
 use self::question::{Question, moved_to, node_of};
 use crate::ambient::elapsed_us;
 use crate::machine::Pause;
@@ -32,7 +35,7 @@ const ROLES_MAX: u32 = 4;
 /// How often a read in a session is asked again, because the node was behind the session.
 const SESSION_READS_MAX: u32 = 4;
 /// Numbers in the history: a client's own is its number times this; those above it are its pipelines' and sessions'.
-const NUMBERS: u32 = 100;
+const NUMBERS: u32 = 10_000;
 /// The first of its sessions; below it are the places in its pipelines.
 const FIRST_SESSION: u32 = 50;
 /// How many actions a pipeline may have.
@@ -52,6 +55,8 @@ pub enum Level {
     Default,
     /// As on the leader.
     Linearizable,
+    /// As on the leader, by its lease.
+    Lease,
     /// So many ms old at most.
     Bounded(u64),
     /// Whatever state the node is in, a leader too.
@@ -65,6 +70,7 @@ impl Level {
         command.extend(match self {
             Level::Default => vec![b"DEFAULT".to_vec()],
             Level::Linearizable => vec![b"LINEARIZABLE".to_vec()],
+            Level::Lease => vec![b"LEASE".to_vec()],
             Level::Bounded(ms) => vec![b"BOUNDED".to_vec(), ms.to_string().into_bytes()],
             Level::Snapshot => vec![b"SNAPSHOT".to_vec()],
         });
@@ -75,7 +81,7 @@ impl Level {
     fn promise(self) -> Consistency {
         match self {
             Level::Default | Level::Snapshot => Consistency::Stale,
-            Level::Linearizable => Consistency::Linearizable,
+            Level::Linearizable | Level::Lease => Consistency::Linearizable,
             Level::Bounded(ms) => Consistency::Bounded(ms),
         }
     }
@@ -88,6 +94,8 @@ pub struct Client {
     random: SplitMix64,
     /// To the leader, or who was thought to be.
     leader: Option<Connection>,
+    /// What that one is.
+    door: Door,
     /// In READONLY mode, to any node.
     replica: Option<Connection>,
     /// How fresh its answers are.
@@ -113,6 +121,7 @@ impl Client {
             number,
             random,
             leader: None,
+            door: Door::default(),
             replica: None,
             level: Level::Default,
             named: None,
@@ -127,6 +136,10 @@ impl Client {
     pub fn begin_session(&mut self) {
         self.session = Some(0);
         self.sessions += 1;
+        // Who stays with one node does not carry a position to it.
+        if self.door.is_session() {
+            (self.leader, self.door) = (None, Door::Leader);
+        }
     }
 
     /// It carries nothing any more.
@@ -136,29 +149,41 @@ impl Client {
 
     /// Its number in the history.
     fn number(&self) -> u32 {
-        let session = self.session.map_or(0, |_| FIRST_SESSION + self.sessions % (NUMBERS - FIRST_SESSION));
+        let session = self.session.map_or(0, |_| self.newest_session());
         self.number * NUMBERS + session
+    }
+
+    fn newest_session(&self) -> u32 {
+        FIRST_SESSION + self.sessions % (NUMBERS - FIRST_SESSION)
     }
 
     /// Has an action carried out by the leader. In a session, and now and then without one, it asks for the position, too.
     pub async fn carry_out(&mut self, action: Action) -> Outcome {
-        let placed = self.session.is_some() || self.random.below(4) == 0;
-        let asked = vec![(self.number(), Question { action, placed })];
-        self.on_leader(asked).await.pop().unwrap_or_else(|| Outcome::Unknown("no outcome".to_owned()))
+        let connected = self.find_leader().await;
+        let often = if self.door.is_session() { 2 } else { 4 };
+        let placed = self.session.is_some() || self.random.below(often) == 0;
+        let asked = vec![(self.number_at_door(), Question { action, placed })];
+        let outcome = self.on_leader(connected, asked).await.pop();
+        outcome.unwrap_or_else(|| Outcome::Unknown("no outcome".to_owned()))
     }
 
     /// Has several carried out by the leader, sent all at once. In the history each place in the pipeline is a client of its own.
     pub async fn pipeline(&mut self, actions: Vec<Action>) -> Vec<Outcome> {
         let first = self.number * NUMBERS + 1;
         let actions = actions.into_iter().take(PIPELINE_MAX);
-        self.on_leader((first..).zip(actions.map(|action| Question { action, placed: false })).collect()).await
+        let connected = self.find_leader().await;
+        let asked = (first..).zip(actions.map(|action| Question { action, placed: false })).collect();
+        self.on_leader(connected, asked).await
     }
 
-    async fn on_leader(&mut self, asked: Vec<(u32, Question)>) -> Vec<Outcome> {
-        let connected = self.find_leader().await;
+    async fn on_leader(&mut self, connected: Result<(), String>, asked: Vec<(u32, Question)>) -> Vec<Outcome> {
         let node = self.leader.as_ref().map(|connection| connection.node).or(self.named);
         let ids: Vec<u64> =
             asked.iter().map(|(number, question)| self.call(*number, node, question.action.clone())).collect();
+        let promised = self.door.promises(asked.len() == 1);
+        for (id, _) in ids.iter().zip(&asked).filter(|(_, (_, question))| !question.action.writes()) {
+            self.world.history().operation_mut(*id).consistency = promised;
+        }
         if let Err(why) = connected {
             let outcome = Outcome::Refused(why);
             ids.iter().for_each(|id| self.returned(*id, outcome.clone(), None));
@@ -175,11 +200,8 @@ impl Client {
             let own = values.by_ref().take(question.commands().len()).collect();
             let (outcome, position) = question.judge(own);
             self.returned(id, outcome.clone(), position);
-            let linearizable = outcome.reply().is_some() && position.is_some();
-            if linearizable && !question.action.writes() {
-                // A leader has applied an entry of its own term before it answers, so the last one is of its term.
-                let term = position.and_then(|index| Some(self.world.ledger.open().entries.get(&index)?.term));
-                self.world.history().operation_mut(id).term = term;
+            if outcome.reply().is_some() && !question.action.writes() {
+                self.note_term(id, position);
             }
             outcomes.push(outcome);
         }
@@ -189,6 +211,12 @@ impl Client {
             self.back_off(if whole { 60 } else { 300 }).await;
         }
         outcomes
+    }
+
+    /// The term of the last entry in the state that answered. A leader has applied an entry of its own term before it answers, so there it is that.
+    fn note_term(&self, id: u64, position: Option<u64>) {
+        let term = position.and_then(|index| Some(self.world.ledger.open().entries.get(&index)?.term));
+        self.world.history().operation_mut(id).term = term;
     }
 
     /// Has a read answered by that node from whatever state it is in, and writes down which one that was. In a session, the answer counts
@@ -297,11 +325,29 @@ impl Client {
         history.returned(id, elapsed_us(), outcome);
     }
 
-    /// Connects to whoever says that it leads.
+    /// Connects to whoever says that it leads, or has the leader do what only the leader may.
     async fn find_leader(&mut self) -> Result<(), String> {
         if self.leader.is_some() {
             return Ok(());
         }
+        if self.takes_any_node() { self.enter_anywhere().await } else { self.find_who_leads().await }
+    }
+
+    /// Connects to whoever says that it leads.
+    async fn find_who_leads(&mut self) -> Result<(), String> {
+        if self.leader.is_some() && self.door == Door::Leader {
+            return Ok(());
+        }
+        (self.leader, self.door) = (None, Door::Leader);
+        self.ask_who_leads().await?;
+        if self.world.plan.forwards {
+            // It is not told to go when another node leads: then it would be answered from an old state.
+            return self.ask_for_more().await;
+        }
+        Ok(())
+    }
+
+    async fn ask_who_leads(&mut self) -> Result<(), String> {
         let mut why = String::new();
         for _ in 0..ROLES_MAX {
             let node = self.named.take().unwrap_or_else(|| self.someone());

@@ -20,7 +20,7 @@ impl Seen {
 }
 
 impl Client {
-    /// Watches keys on the leader, and reads them then. `None` = it came to nothing.
+    /// Watches keys on the leader, or where the leader may be taken to be, and reads them then. `None` = it came to nothing.
     pub async fn watch(&mut self, keys: &[Word]) -> Option<Seen> {
         let keys = &keys[..keys.len().min(PIPELINE_MAX)];
         let connected = self.find_leader().await;
@@ -36,6 +36,8 @@ impl Client {
             .zip(&questions)
             .map(|(number, question)| self.call(number, node, question.action.clone()))
             .collect();
+        let promised = self.door.promises(false);
+        ids.iter().for_each(|id| self.world.history().operation_mut(*id).consistency = promised);
         let watch = std::iter::once(b"WATCH".to_vec()).chain(keys.iter().map(|key| key.to_vec())).collect();
         let commands: Vec<_> = std::iter::once(watch).chain(questions.iter().flat_map(Question::commands)).collect();
         let mut values = Vec::new();
@@ -69,8 +71,8 @@ impl Client {
             return Outcome::Refused("there is no connection that watches".to_owned());
         }
         let action = Action::Watched { since_us: seen.since_us, seen: seen.keys, actions };
-        let asked = vec![(self.number(), Question { action, placed: false })];
-        let outcome = self.on_leader(asked).await.pop();
+        let asked = vec![(self.number_at_door(), Question { action, placed: false })];
+        let outcome = self.on_leader(Ok(()), asked).await.pop();
         outcome.unwrap_or_else(|| Outcome::Unknown("no outcome".to_owned()))
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::lives::UNTIL_SAID;
+use super::network::{Way, around};
 use super::orders::start_empty;
 use super::scene::{Fault, Scene};
 use crate::machine::PowerLoss;
@@ -80,6 +81,64 @@ pub fn far_behind(scene: &mut Scene<'_, '_>) -> Option<Box<dyn Fault>> {
     let loss = if scene.chance(50) { PowerLoss::Machine } else { PowerLoss::Process };
     scene.end(id, loss, UNTIL_SAID);
     Some(Box::new(Behind { id, away_until_us: scene.now_us + AWAY_US_MAX, back: None, hit: false }))
+}
+
+/// Hit: a checkpoint was installed.
+struct CutOff {
+    id: u64,
+    /// What is cut, until it is mended.
+    ways: Vec<Way>,
+    away_until_us: u64,
+    back: Option<Back>,
+    hit: bool,
+}
+
+impl CutOff {
+    fn mend(&mut self, scene: &mut Scene<'_, '_>) {
+        let ways = std::mem::take(&mut self.ways);
+        scene.network.mend(scene.sim, &ways);
+    }
+}
+
+impl Fault for CutOff {
+    fn step(&mut self, scene: &mut Scene<'_, '_>) -> bool {
+        match &self.back {
+            None => {
+                if scene.now_us >= self.away_until_us || scene.is_far_behind(self.id) {
+                    self.back = Some(Back::now(scene, self.id));
+                    self.mend(scene);
+                }
+                false
+            }
+            Some(back) => {
+                self.hit = back.has_installed(scene, self.id);
+                self.hit || scene.now_us >= back.until_us
+            }
+        }
+    }
+
+    fn heal(&mut self, scene: &mut Scene<'_, '_>) {
+        self.mend(scene);
+    }
+
+    fn hit(&self) -> bool {
+        self.hit
+    }
+}
+
+/// A node that does not lead hears nothing from the others until the log it needs is gone. Its clients it hears all the while, and answers them
+/// from what it has, as far as it may; also while the checkpoint comes.
+pub fn cut_off_behind(scene: &mut Scene<'_, '_>) -> Option<Box<dyn Fault>> {
+    let leader = scene.leader()?;
+    if scene.lives.down() > 0 {
+        // With two away, three nodes would write nothing more.
+        return None;
+    }
+    let others: Vec<u64> = scene.nodes().into_iter().filter(|id| *id != leader).collect();
+    let id = scene.one_of(&others)?;
+    let ways = around(scene, id);
+    scene.network.cut(scene.sim, &ways);
+    Some(Box::new(CutOff { id, ways, away_until_us: scene.now_us + AWAY_US_MAX, back: None, hit: false }))
 }
 
 /// One voter loses its disk, while all is well with all others and stays so until it holds everything again: with a second fault at the same

@@ -71,6 +71,8 @@ pub enum FaultKind {
     Transfer,
     /// A node stays away until it needs a checkpoint.
     FarBehind,
+    /// A node hears no other one until it needs a checkpoint, and answers its clients.
+    CutOffBehind,
     /// All nodes are restarted one after the other.
     RollingRestart,
     /// A voter comes back with empty disks, while all is well otherwise.
@@ -85,7 +87,7 @@ type Inject = fn(&mut Scene<'_, '_>) -> Option<Box<dyn Fault>>;
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [FaultKind; 21] = [
+    pub const ALL: [FaultKind; 22] = [
         FaultKind::Partition,
         FaultKind::OneWay,
         FaultKind::Flapping,
@@ -103,6 +105,7 @@ impl FaultKind {
         FaultKind::Membership,
         FaultKind::Transfer,
         FaultKind::FarBehind,
+        FaultKind::CutOffBehind,
         FaultKind::RollingRestart,
         FaultKind::LostDisk,
         FaultKind::Usurped,
@@ -129,6 +132,10 @@ impl FaultKind {
             FaultKind::Membership => ("membership", "nodes are taken in, promoted and taken out, also the leader"),
             FaultKind::Transfer => ("transfer", "leadership is handed over, to anybody or to a given node"),
             FaultKind::FarBehind => ("far-behind", "a node stays away until only a checkpoint helps it"),
+            FaultKind::CutOffBehind => (
+                "cut-off-behind",
+                "nodes are cut off until only a checkpoint helps them, answer reads when it comes, and may crash then",
+            ),
             FaultKind::RollingRestart => ("rolling-restart", "all nodes are restarted one after the other"),
             FaultKind::Usurped => {
                 ("usurped", "one node campaigns, those that hear the leader are restarted, and it is cut off")
@@ -159,6 +166,7 @@ impl FaultKind {
             FaultKind::Membership => orders::membership,
             FaultKind::Transfer => orders::transfer,
             FaultKind::FarBehind => behind::far_behind,
+            FaultKind::CutOffBehind => behind::cut_off_behind,
             FaultKind::RollingRestart => orders::rolling_restart,
             FaultKind::LostDisk => behind::lost_disk,
             FaultKind::Usurped => leases::usurped,

@@ -11,7 +11,7 @@ use crate::host::name;
 use crate::plan::Plan;
 
 /// From one host to another.
-type Way = (String, String);
+pub type Way = (String, String);
 
 /// What is wrong with the links. Several faults may be open on one link: it is whole when the last of them is over.
 pub struct Network {
@@ -246,6 +246,13 @@ fn between(left: &[String], right: &[String]) -> Vec<Way> {
 
 fn both(ways: Vec<Way>) -> Vec<Way> {
     ways.into_iter().flat_map(|(a, b)| [(a.clone(), b.clone()), (b, a)]).collect()
+}
+
+/// Between this node and all others, both ways.
+pub fn around(scene: &Scene<'_, '_>, id: u64) -> Vec<Way> {
+    let others: Vec<String> =
+        scene.world.processes.iter().map(|other| other.id).filter(|other| *other != id).map(name).collect();
+    both(between(&[name(id)], &others))
 }
 
 /// Two nodes, often the leader and another.

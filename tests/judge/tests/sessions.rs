@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use talon_judge::is_long;
 use talon_judge::random::Random;
-use talon_tests_support::{Bytes, Client, Cluster, RedisServer};
+use talon_tests_support::{Bytes, Client, Cluster, ClusterOptions, RedisServer};
 
 /// How many connections there are: half of them speak RESP3.
 const SEATS: usize = 4;
@@ -107,13 +108,26 @@ fn commands(random: &mut Random, subscribed: &mut BTreeSet<&'static str>) -> Vec
 
 #[test]
 fn connections_see_of_each_other_what_they_see_on_redis() {
-    let redis = RedisServer::start(&[]);
     let cluster = Cluster::start(3);
+    compare(cluster.nodes[cluster.leader()].address(), 0..2);
+}
+
+/// The leader does the work, and nobody notices.
+#[test]
+fn so_they_do_on_a_node_that_forwards() {
+    let mut cluster = Cluster::start_with(&ClusterOptions::nodes(3).flag("--writes-on-follower", "forward"));
+    cluster.wait_until_serving();
+    compare(cluster.nodes[(cluster.leader() + 1) % 3].address(), 2..4);
+}
+
+/// Carries out the steps of these seeds on a node and on a redis-server.
+fn compare(node: SocketAddr, seeds: Range<u64>) {
+    let redis = RedisServer::start(&[]);
     let steps = if is_long() { 20_000 } else { 1_500 };
-    for seed in 0..2 {
+    for seed in seeds {
         let mut random = Random::new(seed);
         let mut theirs = Side::connect(redis.address());
-        let mut ours = Side::connect(cluster.nodes[cluster.leader()].address());
+        let mut ours = Side::connect(node);
         let mut subscribed: [BTreeSet<&'static str>; SEATS] = Default::default();
         let mut lines = Vec::new();
         let mut aborted = 0;

@@ -99,8 +99,7 @@ impl Network {
         let message = v1::HelloRequest { node_id: peer.link.node_id, found_cluster_id: found.to_owned() };
         let request = peer.link.request(peer.id, message);
         let mut client = peer.client().map_err(|error| Status::unavailable(error.to_string()))?;
-        let answer = tokio::time::timeout(2 * CONNECT_TIMEOUT, client.hello(request)).await;
-        answer.map_err(|_| Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
+        in_time(2 * CONNECT_TIMEOUT, client.hello(request)).await
     }
 
     /// Asks the leader where a read has to stand.
@@ -116,8 +115,7 @@ impl Network {
     ) -> Result<v1::ReadIndexReply, Status> {
         let peer = self.peer(id, node, Purpose::Heartbeat);
         let mut client = peer.client().map_err(|error| Status::unavailable(error.to_string()))?;
-        let answer = tokio::time::timeout(time_max, client.read_index(peer.link.request(peer.id, message))).await;
-        answer.map_err(|_| Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
+        in_time(time_max, client.read_index(peer.link.request(peer.id, message))).await
     }
 
     /// Has the leader carry out calls.
@@ -133,8 +131,55 @@ impl Network {
     ) -> Result<v1::ForwardReply, Status> {
         let peer = self.peer(id, node, Purpose::Forward);
         let mut client = peer.client().map_err(|error| Status::failed_precondition(error.to_string()))?;
-        let answer = tokio::time::timeout(time_max, client.forward(peer.link.request(peer.id, message))).await;
-        answer.map_err(|_| Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
+        in_time(time_max, client.forward(peer.link.request(peer.id, message))).await
+    }
+
+    /// Has the leader watch keys.
+    ///
+    /// # Errors
+    /// If it does not say in time that it does.
+    pub async fn watch(
+        &self,
+        id: u64,
+        node: &NodeAddress,
+        message: v1::WatchRequest,
+        time_max: Duration,
+    ) -> Result<v1::WatchReply, Status> {
+        let peer = self.peer(id, node, Purpose::Forward);
+        let mut client = peer.client().map_err(|error| Status::failed_precondition(error.to_string()))?;
+        in_time(time_max, client.watch(peer.link.request(peer.id, message))).await
+    }
+
+    /// Has the leader carry out a transaction that depends on watches.
+    ///
+    /// # Errors
+    /// If it does not answer in time.
+    pub async fn forward_if(
+        &self,
+        id: u64,
+        node: &NodeAddress,
+        message: v1::ForwardIfRequest,
+        time_max: Duration,
+    ) -> Result<v1::ForwardReply, Status> {
+        let peer = self.peer(id, node, Purpose::Forward);
+        let mut client = peer.client().map_err(|error| Status::failed_precondition(error.to_string()))?;
+        in_time(time_max, client.forward_if(peer.link.request(peer.id, message))).await
+    }
+
+    /// Tells the leader which watches are still needed.
+    ///
+    /// # Errors
+    /// If it does not answer in time.
+    pub async fn keep_watches(
+        &self,
+        id: u64,
+        node: &NodeAddress,
+        message: v1::KeepWatchesRequest,
+        time_max: Duration,
+    ) -> Result<(), Status> {
+        let peer = self.peer(id, node, Purpose::Forward);
+        let mut client = peer.client().map_err(|error| Status::failed_precondition(error.to_string()))?;
+        in_time(time_max, client.keep_watches(peer.link.request(peer.id, message))).await.map(|_| ())
     }
 
     fn connect(&self, address: &str, node: &NodeAddress) -> Result<Channel, String> {
@@ -232,6 +277,15 @@ impl Peer {
             last_log_id: reply.last_log_id.map(log_id_from_wire),
         })
     }
+}
+
+/// What was answered, if that came in time.
+async fn in_time<T>(
+    time_max: Duration,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+) -> Result<T, Status> {
+    let answer = tokio::time::timeout(time_max, call).await;
+    answer.map_err(|_| Status::deadline_exceeded("no answer"))?.map(tonic::Response::into_inner)
 }
 
 /// A peer that is not there is left alone for a while; other failures are tried again sooner.

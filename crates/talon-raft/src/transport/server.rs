@@ -44,6 +44,18 @@ pub trait Gate: Send + Sync + 'static {
     /// # Errors
     /// If nothing was carried out.
     fn forward(&self, from: u64, request: v1::ForwardRequest) -> Eventually<'_, Result<v1::ForwardReply, Status>>;
+    /// As the leader: watches keys for a member.
+    ///
+    /// # Errors
+    /// If nothing is watched.
+    fn watch(&self, from: u64, request: v1::WatchRequest) -> Eventually<'_, Result<v1::WatchReply, Status>>;
+    /// As the leader: carries out a transaction that a member has sent, if the watches that are kept for it hold.
+    ///
+    /// # Errors
+    /// If nothing was carried out.
+    fn forward_if(&self, from: u64, request: v1::ForwardIfRequest) -> Eventually<'_, Result<v1::ForwardReply, Status>>;
+    /// Which watches a member still needs.
+    fn keep_watches(&self, from: u64, request: &v1::KeepWatchesRequest);
     /// A leader was heard and accepted; it had committed up to here.
     fn heard(&self, received: Received);
     /// The connection on which this node sent entries has ended.
@@ -208,6 +220,25 @@ impl v1::raft_server::Raft for RaftService {
     async fn forward(&self, request: Request<v1::ForwardRequest>) -> Result<Response<v1::ForwardReply>, Status> {
         let from = self.admit(&request)?;
         self.gate.forward(from, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn watch(&self, request: Request<v1::WatchRequest>) -> Result<Response<v1::WatchReply>, Status> {
+        let from = self.admit(&request)?;
+        self.gate.watch(from, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn forward_if(&self, request: Request<v1::ForwardIfRequest>) -> Result<Response<v1::ForwardReply>, Status> {
+        let from = self.admit(&request)?;
+        self.gate.forward_if(from, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn keep_watches(
+        &self,
+        request: Request<v1::KeepWatchesRequest>,
+    ) -> Result<Response<v1::KeepWatchesReply>, Status> {
+        let from = self.admit(&request)?;
+        self.gate.keep_watches(from, request.get_ref());
+        Ok(Response::new(v1::KeepWatchesReply {}))
     }
 
     async fn checkpoint(

@@ -154,6 +154,15 @@ pub fn call(line: &str) -> Call {
     Call::One(Request::parse(&name, words.collect()).expect("a command"))
 }
 
+/// The requests of one transaction.
+pub fn requests(lines: &[&str]) -> Vec<Request> {
+    let one = |line: &&str| match call(line) {
+        Call::One(request) => request,
+        Call::Transaction(_) => unreachable!("one line is one request"),
+    };
+    lines.iter().map(one).collect()
+}
+
 pub async fn run(node: &Node, lines: &[&str]) -> Vec<Outcome> {
     node.execute(lines.iter().map(|line| call(line)).collect(), Consistency::Default).await
 }

@@ -102,6 +102,7 @@ pub fn denied_message(denied: &Denied) -> String {
             format!("TOOLARGE a request of {size_bytes} bytes exceeds request_bytes_max of {bytes_max} bytes")
         }
         Denied::Busy => "BUSY too many requests are waiting".to_owned(),
+        Denied::TooMuchWatched => "BUSY the clients of this node watch too much already".to_owned(),
         Denied::DiskFull { free_bytes, reserve_bytes } => format!(
             "DISKFULL a disk of the cluster has {free_bytes} bytes free, less than its reserve of {reserve_bytes} \
              (disk_reserve_bytes)"
@@ -120,7 +121,7 @@ pub fn denied_reason(denied: &Denied) -> Reason {
         Denied::Stale { .. } => Reason::Stale,
         Denied::Loading => Reason::Loading,
         Denied::TooLarge { .. } => Reason::TooLarge,
-        Denied::Busy => Reason::Busy,
+        Denied::Busy | Denied::TooMuchWatched => Reason::Busy,
         Denied::DiskFull { .. } => Reason::DiskFull,
         Denied::ShuttingDown => Reason::ShuttingDown,
         Denied::Fault(_) => Reason::Fault,
@@ -133,7 +134,9 @@ pub fn from_denied(denied: &Denied) -> Status {
         Denied::NotLeader { .. } => (Code::FailedPrecondition, Fate::NotApplied),
         Denied::NoLeader | Denied::Stale { .. } | Denied::Loading => (Code::Unavailable, Fate::NotApplied),
         Denied::InDoubt => (Code::Unknown, Fate::InDoubt),
-        Denied::TooLarge { .. } | Denied::Busy | Denied::DiskFull { .. } => (Code::ResourceExhausted, Fate::NotApplied),
+        Denied::TooLarge { .. } | Denied::Busy | Denied::TooMuchWatched | Denied::DiskFull { .. } => {
+            (Code::ResourceExhausted, Fate::NotApplied)
+        }
         Denied::ShuttingDown => (Code::Unavailable, Fate::InDoubt),
         Denied::Fault(_) => (Code::Internal, Fate::InDoubt),
     };
@@ -207,6 +210,7 @@ mod tests {
             (Denied::Loading, Code::Unavailable, "not-applied"),
             (Denied::TooLarge { size_bytes: 9, bytes_max: 8 }, Code::ResourceExhausted, "not-applied"),
             (Denied::Busy, Code::ResourceExhausted, "not-applied"),
+            (Denied::TooMuchWatched, Code::ResourceExhausted, "not-applied"),
             (Denied::DiskFull { free_bytes: 1, reserve_bytes: 2 }, Code::ResourceExhausted, "not-applied"),
             (Denied::ShuttingDown, Code::Unavailable, "indoubt"),
             (Denied::Fault("disk".into()), Code::Internal, "indoubt"),

@@ -31,6 +31,9 @@ pub(crate) fn refusal(denied: &Denied, first_key: Option<&Bytes>, status: &Statu
         Denied::Loading => Refusal::new("LOADING Talon is loading the dataset in memory"),
         Denied::TooLarge { size_bytes, bytes_max } => too_large(*size_bytes, *bytes_max),
         Denied::Busy => Refusal::new("TRYAGAIN too many requests are waiting already"),
+        Denied::TooMuchWatched => {
+            Refusal::new("ERR the clients of this node watch too much already: the leader keeps no more for it")
+        }
         Denied::DiskFull { free_bytes, reserve_bytes } => Refusal::from_string(format!(
             "MISCONF Talon takes no writes: a disk of the cluster has {free_bytes} bytes free, less than its reserve of \
              {reserve_bytes} (disk_reserve_bytes). Make room there; reads go on, and writes will by themselves"

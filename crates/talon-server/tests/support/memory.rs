@@ -153,7 +153,7 @@ impl Database for MemoryDatabase {
         watch.begin(|| ()).expect("whoever carries out holds the data");
         let records: Vec<_> = keys.iter().map(|key| data.get(key).expect("memory does not fail")).collect();
         watch.judge(&records, Self::now_ms(), status.term);
-        Ok(watch)
+        Ok(watch.into())
     }
 
     async fn execute_if(&self, requests: Vec<Request>, watches: Vec<Watch>) -> Outcome {

@@ -1,7 +1,7 @@
 //! What clients, and libraries above them, do all day.
 
 use talon_clients_tests::{Runner, node, python, run};
-use talon_tests_support::{Cluster, wait_until};
+use talon_tests_support::{Cluster, ClusterOptions, wait_until};
 
 use crate::{alone, ports};
 
@@ -22,6 +22,15 @@ fn clients_for_python_and_node() {
         node("everyday_ioredis.mjs"),
         node("everyday_node_redis.mjs"),
     ];
+    run_all(&cluster, scripts);
+}
+
+#[test]
+fn plain_clients_of_any_node() {
+    let _turn = alone();
+    let mut cluster = Cluster::start_with(&ClusterOptions::nodes(3).flag("--writes-on-follower", "forward"));
+    cluster.wait_until_serving();
+    let scripts = [Some(python("current", "anywhere_redis_py.py")), Some(python("redis-5", "anywhere_redis_py.py"))];
     run_all(&cluster, scripts);
 }
 

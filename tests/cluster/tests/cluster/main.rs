@@ -10,6 +10,7 @@ mod nets;
 mod rejoin;
 mod routing;
 mod settings;
+mod watching;
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
