@@ -586,19 +586,19 @@ impl<'a> Transaction<'a> {
 
     /// The first note from `from` on (inclusive) that is below `until` (exclusive).
     pub fn first_note(&self, from: &[u8], until: &[u8]) -> Result<Option<(Bytes, Bytes)>, Fault> {
-        let range = (Bound::Included(from), Bound::Excluded(until));
-        let mut above = self.notes.range::<[u8], _>(range);
-        let above = above.find_map(|(key, note)| note.clone().map(|note| (key.clone(), note)));
+        let mut below = None;
         for row in self.source.notes(from, until) {
-            let (key, note) = row?;
-            if above.as_ref().is_some_and(|(above, _)| *above <= key) {
+            let row = row?;
+            if !self.notes.contains_key(&row.0) {
+                below = Some(row);
                 break;
             }
-            if !self.notes.contains_key(&key) {
-                return Ok(Some((key, note)));
-            }
         }
-        Ok(above)
+        // Only up to there: behind it, there may be any number of those that were removed.
+        let until = below.as_ref().map_or(until, |(key, _)| key);
+        let mut above = self.notes.range::<[u8], _>((Bound::Included(from), Bound::Excluded(until)));
+        let above = above.find_map(|(key, note)| note.clone().map(|note| (key.clone(), note)));
+        Ok(above.or(below))
     }
 
     /// About how many bytes the keys with this prefix take on disk.
