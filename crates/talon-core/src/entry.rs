@@ -5,8 +5,9 @@
 //!
 //! - Once an entry has written [`ENTRY_WRITES_MAX`], the writes behind are certainly not carried out. Whoever proposed them proposes them
 //!   again. The first one always is, so there is progress.
-//! - A transaction that writes more than [`TRANSACTION_WRITES_MAX`] is refused as a whole, and the writes behind it are left for another
-//!   entry, too: else a thousand of them would be tried in one. Any other call has a bound by itself: that of a value, or of the request.
+//! - A transaction that writes more than [`TRANSACTION_WRITES_MAX`](crate::limits::TRANSACTION_WRITES_MAX), and more than it brings along, is
+//!   refused as a whole, and the writes behind it are left for another entry, too: else a thousand of them would be tried in one. Any
+//!   other call has a bound by itself: that of a value, or of the request.
 //!
 //! Nothing is ever undone. When a transaction turns out to be too large, everything since the last commit is thrown away and carried out
 //! again without it.
@@ -14,8 +15,6 @@
 use crate::database::Call;
 use crate::error::{Fault, Refusal};
 use crate::limits::ENTRY_WRITES_MAX;
-#[cfg(doc)]
-use crate::limits::TRANSACTION_WRITES_MAX;
 use crate::planted::{Bug, is_planted};
 use crate::reply::Reply;
 use crate::request;
