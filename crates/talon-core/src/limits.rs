@@ -17,3 +17,9 @@ pub const SCAN_KEYS_MAX: usize = 10_000;
 
 /// Where one SCAN, or one page of a streamed scan, stops after the key that fills it, in bytes (4 MB).
 pub const SCAN_BYTES_MAX: usize = 4_194_304;
+
+/// After the call with which a log entry has written so many bytes, the calls behind it are left for another entry (64 MiB).
+pub const ENTRY_WRITES_MAX: u64 = 67_108_864;
+
+/// The most that a transaction (MULTI … EXEC, a batch) may write, unless it came with more, in bytes of keys and values (256 MiB).
+pub const TRANSACTION_WRITES_MAX: u64 = 268_435_456;

@@ -10,7 +10,9 @@ use crate::commands::publish::PUBLISH;
 use crate::commands::strings::GET;
 use crate::commands::talon::{DELPREFIX, MARK, PURGE};
 use crate::database::Call;
+use crate::entry::TRANSACTION_TOO_LARGE;
 use crate::error::{Error, Fault, Refusal};
+use crate::limits::TRANSACTION_WRITES_MAX;
 use crate::reply::Reply;
 use crate::transaction::Transaction;
 
@@ -128,7 +130,8 @@ fn looked_up(call: &Call) -> Option<&[u8]> {
     }
 }
 
-/// Carries out one call on a transaction. A refusal becomes an error reply; a transaction's reply is the array of its requests' replies.
+/// Carries out one call on a transaction. A refusal becomes an error reply; a transaction's reply is the array of its requests' replies, unless it
+/// leaves the transaction [overfull](Transaction::is_overfull).
 ///
 /// # Errors
 /// Only a [`Fault`]: the node must stop.
@@ -136,7 +139,14 @@ pub fn execute(transaction: &mut Transaction<'_>, call: &Call) -> Result<Reply, 
     match call {
         Call::One(request) => request.execute(transaction),
         Call::Transaction(requests) => {
-            let replies = requests.iter().map(|request| request.execute(transaction)).collect::<Result<_, _>>()?;
+            transaction.limit_call(TRANSACTION_WRITES_MAX.max(call.size_bytes() as u64));
+            let mut replies = Vec::with_capacity(requests.len());
+            for request in requests {
+                replies.push(request.execute(transaction)?);
+                if transaction.is_overfull() {
+                    return Ok(Reply::Error(TRANSACTION_TOO_LARGE));
+                }
+            }
             Ok(Reply::Array(replies))
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! One transaction spans all entries that are applied together. Entries raise the clock with
 //! [`Transaction::begin_entry`]; what was written is taken out with [`Transaction::into_changes`].
+//! It counts what it holds, for the bounds of [`crate::entry`]: a value that is written over counts no more.
 //!
 //! Invariant: the expiry index holds exactly one row for each stored record that has an expiry, and no other.
 //! So whoever writes over a record must know that record's expiry. A blind write is allowed only while the index
@@ -12,7 +13,9 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
+use crate::entry::TRANSACTION_TOO_LARGE;
 use crate::error::{Error, Fault, Refusal};
+use crate::held::Held;
 use crate::limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use crate::overlay::Overlay;
 use crate::planted::{Bug, is_planted};
@@ -104,6 +107,15 @@ enum Below {
 struct Slot {
     below: Below,
     now: Option<Record>,
+    /// The call that wrote it last.
+    call: u64,
+}
+
+impl Slot {
+    /// What it counts for.
+    fn bytes(&self, key: &[u8]) -> u64 {
+        Held::bytes(key, self.now.as_ref())
+    }
 }
 
 /// What a command reads and writes.
@@ -127,6 +139,7 @@ pub struct Transaction<'a> {
     published: Vec<(Bytes, Bytes)>,
     /// What was touched, if somebody wants to know.
     touches: Option<Touches>,
+    held: Held,
     position: u64,
     clock_ms: u64,
     reader_clock_ms: u64,
@@ -149,6 +162,7 @@ impl<'a> Transaction<'a> {
             notes: BTreeMap::new(),
             published: Vec::new(),
             touches: None,
+            held: Held::default(),
             position: source.position(),
             clock_ms,
             reader_clock_ms: clock_ms,
@@ -205,7 +219,34 @@ impl<'a> Transaction<'a> {
     pub fn begin_entry(&mut self, stamp_ms: u64, seed: u64) {
         self.clock_ms = if is_planted(Bug::TickGoesBack) { stamp_ms } else { self.clock_ms.max(stamp_ms) };
         self.reader_clock_ms = self.clock_ms;
+        self.begin_call(seed);
+        self.held.begin_entry();
+    }
+
+    /// Starts the next call of the entry. It may write as much as it wants, unless [`Transaction::limit_call`] says otherwise.
+    pub fn begin_call(&mut self, seed: u64) {
         self.seed = seed;
+        self.held.begin_call();
+    }
+
+    /// From now on, the call may write so many bytes. What goes beyond that is refused, and the call [overfull](Transaction::is_overfull).
+    pub fn limit_call(&mut self, bytes_max: u64) {
+        self.held.by_call_max = bytes_max;
+    }
+
+    /// Whether the call has written more than it may. Then there is no way on with this transaction, for nothing is ever undone.
+    pub fn is_overfull(&self) -> bool {
+        self.held.by_call > self.held.by_call_max
+    }
+
+    /// How many bytes of keys and values are held that this entry has written.
+    pub fn entry_bytes(&self) -> u64 {
+        self.held.by_entry
+    }
+
+    /// How many are held that any entry has written.
+    pub fn held_bytes(&self) -> u64 {
+        self.held.all
     }
 
     /// The replicated clock `T`, Unix ms: what decides about expiry, and the base of relative TTLs.
@@ -309,6 +350,9 @@ impl<'a> Transaction<'a> {
         check_sizes(key, value.len())?;
         self.touch(key);
         self.write(key, Some(Record { value, expire_at_ms }))?;
+        if self.is_overfull() {
+            return Err(TRANSACTION_TOO_LARGE.into());
+        }
         Ok(())
     }
 
@@ -327,11 +371,17 @@ impl<'a> Transaction<'a> {
 
     fn write(&mut self, key: &Bytes, record: Option<Record>) -> Result<(), Fault> {
         let after = record.as_ref().map_or(0, |record| record.expire_at_ms);
+        let (bytes, call) = (Held::bytes(key, record.as_ref()), self.held.call());
         let before = match self.slots.get_mut(key) {
-            Some(slot) => std::mem::replace(&mut slot.now, record).map_or(0, |record| record.expire_at_ms),
+            Some(slot) => {
+                self.held.replace(slot.call, slot.bytes(key), bytes);
+                slot.call = call;
+                std::mem::replace(&mut slot.now, record).map_or(0, |record| record.expire_at_ms)
+            }
             None => {
                 let below = self.below(key)?;
-                self.slots.insert_new(key.clone(), Slot { below, now: record });
+                self.held.add(bytes);
+                self.slots.insert_new(key.clone(), Slot { below, now: record, call });
                 0
             }
         };
@@ -442,8 +492,9 @@ impl<'a> Transaction<'a> {
                 expiries.push((record.expire_at_ms, Bytes::copy_from_slice(&key)));
             }
         }
-        let slot_expiries = &mut self.slot_expiries;
+        let (slot_expiries, held) = (&mut self.slot_expiries, &mut self.held);
         self.slots.change_range(from, until, |key, slot| {
+            held.replace(slot.call, slot.bytes(key), 0);
             if let Some(record) = slot.now.take() {
                 live += u64::from(!record.expired_at(clock_ms));
                 if record.expire_at_ms != 0 {
@@ -459,7 +510,8 @@ impl<'a> Transaction<'a> {
             }
         });
         if !many {
-            let deleted = |expiry| Slot { below: Below::Known(Some(expiry)), now: None };
+            let call = self.held.call();
+            let deleted = |expiry| Slot { below: Below::Known(Some(expiry)), now: None, call };
             first.into_iter().for_each(|(key, expiry)| self.slots.insert_new(key, deleted(expiry)));
             return Ok(live);
         }
@@ -528,24 +580,25 @@ impl<'a> Transaction<'a> {
 
     /// Notes this under this key; `None` = removes what is there.
     pub fn put_note(&mut self, key: Bytes, note: Option<Bytes>) {
+        self.held.add(note.as_ref().map_or(0, |note| (key.len() + note.len()) as u64));
         self.notes.insert(key, note);
     }
 
     /// The first note from `from` on (inclusive) that is below `until` (exclusive).
     pub fn first_note(&self, from: &[u8], until: &[u8]) -> Result<Option<(Bytes, Bytes)>, Fault> {
-        let range = (Bound::Included(from), Bound::Excluded(until));
-        let mut above = self.notes.range::<[u8], _>(range);
-        let above = above.find_map(|(key, note)| note.clone().map(|note| (key.clone(), note)));
+        let mut below = None;
         for row in self.source.notes(from, until) {
-            let (key, note) = row?;
-            if above.as_ref().is_some_and(|(above, _)| *above <= key) {
+            let row = row?;
+            if !self.notes.contains_key(&row.0) {
+                below = Some(row);
                 break;
             }
-            if !self.notes.contains_key(&key) {
-                return Ok(Some((key, note)));
-            }
         }
-        Ok(above)
+        // Only up to there: behind it, there may be any number of those that were removed.
+        let until = below.as_ref().map_or(until, |(key, _)| key);
+        let mut above = self.notes.range::<[u8], _>((Bound::Included(from), Bound::Excluded(until)));
+        let above = above.find_map(|(key, note)| note.clone().map(|note| (key.clone(), note)));
+        Ok(above.or(below))
     }
 
     /// About how many bytes the keys with this prefix take on disk.

@@ -219,13 +219,15 @@ fn request(words: &[Bytes]) -> Request {
     Request::new(row.expect("the forms name rows"), words[1..].to_vec())
 }
 
-fn apply(transaction: &mut Transaction<'_>, entry: &Entry) -> Reply {
+/// The reply, and what the entry counts for.
+fn apply(transaction: &mut Transaction<'_>, entry: &Entry) -> (Reply, u64) {
     let stamp_ms = if entry.ahead_ms == 0 { 1 } else { transaction.clock_ms() + entry.ahead_ms };
     transaction.begin_entry(stamp_ms, entry.seed);
-    request(&entry.words).execute(transaction).expect("memory has no faults")
+    let reply = request(&entry.words).execute(transaction).expect("memory has no faults");
+    (reply, transaction.entry_bytes())
 }
 
-fn run(entries: &[Entry], lumped: bool) -> (MemorySource, u64, Vec<Reply>) {
+fn run(entries: &[Entry], lumped: bool) -> (MemorySource, u64, Vec<(Reply, u64)>) {
     let (mut source, mut clock_ms, mut replies) = (MemorySource::default(), START_MS, Vec::new());
     for lump in entries.chunk_by(|entry, _| lumped && !entry.ends_transaction) {
         clock_ms = source.transact(clock_ms, |transaction| {

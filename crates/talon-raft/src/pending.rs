@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use talon_core::{Call, Denied, Outcome, Watch};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, oneshot};
 
 /// One pipeline's calls on their way through the log, and who waits for the outcomes.
 #[derive(Debug)]
@@ -15,22 +15,32 @@ pub struct Ticket {
     pub calls: Vec<Call>,
     /// Where the outcomes go, one a call.
     pub done: oneshot::Sender<Vec<Outcome>>,
+    /// To the calls before these, which were carried out by an entry that then had written enough.
+    pub outcomes: Vec<Outcome>,
     /// Until when it may be held while nobody leads, monotonic ms.
     pub deadline_ms: u64,
+    /// How long that was from the beginning, ms: so long it may be held again when it has been taken up by an entry.
+    pub hold_ms: u64,
     /// The bytes of its writes.
     pub size_bytes: usize,
     /// What it depends on: then it is one call, which is proposed only while they hold.
     pub watches: Vec<Watch>,
     /// Its part of the bytes that may wait; given back when it is answered.
-    pub permit: OwnedSemaphorePermit,
+    pub _permit: OwnedSemaphorePermit,
 }
 
 impl Ticket {
-    /// Answers every call alike.
-    pub fn deny(self, denied: &Denied) {
-        let outcomes = self.calls.iter().map(|_| Err(denied.clone())).collect();
+    /// Answers the calls that have no outcome yet.
+    pub fn answer(mut self, outcomes: impl IntoIterator<Item = Outcome>) {
+        self.outcomes.extend(outcomes);
         // Whoever asked may be gone.
-        let _ = self.done.send(outcomes);
+        let _ = self.done.send(self.outcomes);
+    }
+
+    /// Answers them all alike.
+    pub fn deny(self, denied: &Denied) {
+        let count = self.calls.len();
+        self.answer((0..count).map(|_| Err(denied.clone())));
     }
 }
 
@@ -45,11 +55,76 @@ pub struct Proposed {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub struct Pending(Mutex<BTreeMap<u64, Proposed>>);
+pub struct Pending {
+    proposed: Mutex<BTreeMap<u64, Proposed>>,
+    postponed: Mutex<Postponed>,
+    /// Somebody was postponed.
+    called: Notify,
+}
+
+/// Tickets whose entry had written enough before it came to their end. What is left of them was certainly not carried out.
+#[derive(Debug, Default)]
+pub struct Postponed {
+    /// The entry carried out none of their calls: they come before all others.
+    pub untouched: Vec<Ticket>,
+    /// It carried out some: now others have their turn.
+    pub begun: Vec<Ticket>,
+    /// Nobody proposes any more.
+    closed: bool,
+}
+
+impl Postponed {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.untouched.is_empty() && self.begun.is_empty()
+    }
+
+    /// Nobody will propose them.
+    fn deny(self) {
+        self.untouched.into_iter().chain(self.begun).for_each(|ticket| ticket.deny(&Denied::ShuttingDown));
+    }
+}
 
 impl Pending {
     fn map(&self) -> MutexGuard<'_, BTreeMap<u64, Proposed>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.proposed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn postponed(&self) -> MutexGuard<'_, Postponed> {
+        self.postponed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps tickets until they are taken up.
+    pub fn postpone(&self, untouched: Vec<Ticket>, begun: Vec<Ticket>) {
+        let new = Postponed { untouched, begun, closed: false };
+        if new.is_empty() {
+            return;
+        }
+        let mut postponed = self.postponed();
+        if postponed.closed {
+            return new.deny();
+        }
+        postponed.untouched.extend(new.untouched);
+        postponed.begun.extend(new.begun);
+        drop(postponed);
+        self.called.notify_one();
+    }
+
+    /// Takes them out, to be proposed again.
+    pub fn take_up(&self) -> Postponed {
+        let mut postponed = self.postponed();
+        let closed = postponed.closed;
+        std::mem::replace(&mut *postponed, Postponed { closed, ..Postponed::default() })
+    }
+
+    /// Returns when there is something to take up.
+    pub async fn called(&self) {
+        self.called.notified().await;
+    }
+
+    /// Nobody proposes any more.
+    pub fn close(&self) {
+        std::mem::replace(&mut *self.postponed(), Postponed { closed: true, ..Postponed::default() }).deny();
     }
 
     /// Keeps a proposal before it is handed to raft.
@@ -84,5 +159,41 @@ impl Pending {
             tracing::warn!(calls = proposed.tickets.len(), ?denied, "answering calls whose fate is unknown");
             proposed.tickets.into_iter().for_each(|ticket| ticket.deny(denied));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use talon_core::{Reply, Request};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    fn ticket(outcomes: Vec<Outcome>) -> (Ticket, oneshot::Receiver<Vec<Outcome>>) {
+        let call = Call::One(Request::parse(b"INCR", vec!["n".into()]).unwrap());
+        let _permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let (done, answer) = oneshot::channel();
+        let (calls, watches) = (vec![call; 2], Vec::new());
+        (Ticket { calls, done, outcomes, deadline_ms: 0, hold_ms: 0, size_bytes: 1, watches, _permit }, answer)
+    }
+
+    #[test]
+    fn what_is_left_of_a_ticket_is_denied_behind_what_was_carried_out() {
+        let pending = Pending::default();
+        let (begun, mut first) = ticket(vec![Ok(Reply::Integer(1))]);
+        let (untouched, mut second) = ticket(Vec::new());
+        pending.postpone(vec![untouched], vec![begun]);
+        let taken = pending.take_up();
+        assert_eq!((taken.untouched.len(), taken.begun.len(), pending.take_up().is_empty()), (1, 1, true));
+        pending.postpone(taken.untouched, taken.begun);
+        pending.close();
+        let down = || Err(Denied::ShuttingDown);
+        assert_eq!(first.try_recv().unwrap(), [Ok(Reply::Integer(1)), down(), down()]);
+        assert_eq!(second.try_recv().unwrap(), [down(), down()]);
+        let (late, mut third) = ticket(Vec::new());
+        pending.postpone(vec![late], Vec::new());
+        assert_eq!(third.try_recv().unwrap(), [down(), down()], "nobody would ever take it up");
     }
 }

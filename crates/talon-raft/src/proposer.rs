@@ -4,7 +4,8 @@
 //! entry goes beside it for the other half of many clients (`gathering.rs`), and more only if they are full. Large ones take turns with all
 //! others (`queue.rs`).
 //!
-//! A ticket that raft did not append is held and proposed again; one that was appended is never proposed again, whatever becomes of it.
+//! A ticket that raft did not append is held and proposed again; one that was appended is never proposed again, whatever becomes of it. But for
+//! one case: an entry that had written enough leaves its last calls undone, on every node, and this one learns that by applying it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -108,6 +109,7 @@ impl Drop for Open<'_> {
             queue.take_all()
         };
         waiting.into_iter().for_each(|ticket| ticket.deny(&Denied::ShuttingDown));
+        self.0.pending.close();
         self.0.pending.give_up(u64::MAX);
     }
 }
@@ -153,14 +155,15 @@ impl Proposer {
         let size_bytes = calls.iter().map(Call::size_bytes).sum::<usize>();
         let permits = u32::try_from((size_bytes / PERMIT_BYTES).min(QUEUED_BYTES_MAX / PERMIT_BYTES)).unwrap_or(0) + 1;
         let permits = permits.min((QUEUED_BYTES_MAX / PERMIT_BYTES) as u32);
-        let wait = Duration::from_millis(deadline_ms.saturating_sub(self.time.monotonic_ms()));
+        let hold_ms = deadline_ms.saturating_sub(self.time.monotonic_ms());
         let deny = |denied: Denied| (0..count).map(|_| Err(denied.clone())).collect();
         let acquiring = self.permits.clone().acquire_many_owned(permits);
-        let Ok(Ok(permit)) = tokio::time::timeout(wait, acquiring).await else {
+        let Ok(Ok(permit)) = tokio::time::timeout(Duration::from_millis(hold_ms), acquiring).await else {
             return deny(Denied::Busy);
         };
         let (done, outcomes) = oneshot::channel();
-        let ticket = Ticket { calls, done, deadline_ms, size_bytes, watches, permit };
+        let ticket =
+            Ticket { calls, done, outcomes: Vec::new(), deadline_ms, hold_ms, size_bytes, watches, _permit: permit };
         // Large ones are not waited for.
         let _client = (!is_large(&ticket)).then(|| self.clients.enter());
         let wakes = {
@@ -220,6 +223,7 @@ impl Proposer {
         // How many pipelines are under way, without large ones.
         let mut under_way = 0;
         loop {
+            self.take_up_postponed();
             let now = *leadership.borrow_and_update();
             let may_act = !std::mem::take(&mut refused) && !self.paused.load(Ordering::Acquire);
             let may_propose = may_act && matches!(now, Leadership::Leading { .. });
@@ -318,10 +322,28 @@ impl Proposer {
                     refused = self.settle(entry.seed, result);
                 }
                 () = self.wake.notified() => {}
+                () = self.pending.called() => {}
                 changed = leadership.changed() => if changed.is_err() { break },
                 () = tokio::time::sleep_until(until.unwrap_or_else(Instant::now)), if until.is_some() => {}
                 () = tokio::time::sleep(HELD_CHECK), if held => {}
             }
+        }
+    }
+
+    /// Queues again what its entry left undone.
+    fn take_up_postponed(&self) {
+        let mut postponed = self.pending.take_up();
+        if postponed.is_empty() {
+            return;
+        }
+        let now_ms = self.time.monotonic_ms();
+        for ticket in postponed.untouched.iter_mut().chain(&mut postponed.begun) {
+            ticket.deadline_ms = ticket.deadline_ms.max(now_ms + ticket.hold_ms);
+        }
+        let mut queue = self.queue();
+        queue.put_back(postponed.untouched);
+        for ticket in postponed.begun {
+            queue.push_back(ticket);
         }
     }
 

@@ -240,8 +240,18 @@ mod tests {
             let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
             let (done, outcomes) = oneshot::channel();
             waiting.push(outcomes);
-            let (calls, watches) = (Vec::new(), Vec::new());
-            queue.push_back(Ticket { calls, done, deadline_ms: 0, size_bytes: *size_bytes, watches, permit })
+            let (calls, outcomes, watches) = (Vec::new(), Vec::new(), Vec::new());
+            let (deadline_ms, hold_ms, size_bytes) = (0, 0, *size_bytes);
+            queue.push_back(Ticket {
+                calls,
+                done,
+                outcomes,
+                deadline_ms,
+                hold_ms,
+                size_bytes,
+                watches,
+                _permit: permit,
+            })
         };
         sizes.iter().map(push).collect()
     }

@@ -20,7 +20,7 @@ use talon_core::planted::{Bug, is_planted};
 use talon_core::proposal::stamp_and_seed;
 use talon_core::{Call, Denied, Fault, Proposal, Reply, StateHash};
 use talon_storage::{Batch, Durability, Engine, Space, StorageError};
-use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+use tokio::sync::watch;
 
 use crate::checkpoint::{Checkpoint, Transfers, remove_folder};
 use crate::environment::{Disks, Environment, Observer, Workers};
@@ -345,8 +345,9 @@ impl Stores {
         while !rest.is_empty() {
             let end = rest.iter().position(ends);
             let (batch, behind) = rest.split_at_mut(end.map_or(rest.len(), |end| end + 1));
+            let marked = batch.last().is_some_and(Prepared::is_mark);
             self.apply_batch(batch)?;
-            if batch.last().is_some_and(Prepared::is_mark) {
+            if marked {
                 self.hash_state()?;
             }
             rest = behind;
@@ -367,7 +368,7 @@ impl Stores {
             self.applied_index.send_replace(last.position.index);
         }
         for (prepared, replies) in batch.iter_mut().zip(replies) {
-            prepared.answer(replies);
+            prepared.answer(replies, &self.pending);
         }
         Ok(())
     }
@@ -480,14 +481,14 @@ fn is_mark(call: &Call) -> bool {
 
 struct Waiting {
     calls: usize,
-    done: oneshot::Sender<Vec<talon_core::Outcome>>,
-    _permit: OwnedSemaphorePermit,
+    /// Its calls are among the entry's.
+    ticket: Ticket,
 }
 
 /// Planted: whoever proposed the first of what is not answered yet believes to be at this place.
 fn wait_at_this_place(pending: &Pending, calls: usize) -> Vec<Waiting> {
     let tickets = pending.take_oldest(calls).into_iter().flat_map(|proposed| proposed.tickets);
-    tickets.map(|ticket| Waiting { calls: ticket.calls.len(), done: ticket.done, _permit: ticket.permit }).collect()
+    tickets.map(|ticket| Waiting { calls: ticket.calls.len(), ticket }).collect()
 }
 
 impl Prepared {
@@ -507,8 +508,9 @@ impl Prepared {
                     // Proposed here: with the reads in between, which were not replicated.
                     Some(proposed) => {
                         let mut calls = Vec::new();
-                        for Ticket { calls: mut of_ticket, done, permit, .. } in proposed.tickets {
-                            waiting.push(Waiting { calls: of_ticket.len(), done, _permit: permit });
+                        for mut ticket in proposed.tickets {
+                            let mut of_ticket = std::mem::take(&mut ticket.calls);
+                            waiting.push(Waiting { calls: of_ticket.len(), ticket });
                             calls.append(&mut of_ticket);
                         }
                         calls
@@ -547,19 +549,32 @@ impl Prepared {
         }
     }
 
-    fn answer(&mut self, mut replies: Vec<Reply>) {
-        if let PreparedContent::Calls { calls, .. } = &self.content {
+    /// Answers those who wait. Calls without a reply were not carried out: they are postponed.
+    fn answer(&mut self, mut replies: Vec<Reply>, pending: &Pending) {
+        let mut calls = Vec::new();
+        if let PreparedContent::Calls { calls: of_entry, .. } = &mut self.content {
+            calls = std::mem::take(of_entry);
             // Whoever set a mark wants to know where it stands; only the log knows.
             let index = i64::try_from(self.position.index).unwrap_or(i64::MAX);
             let marks = calls.iter().zip(&mut replies).filter(|(call, _)| is_mark(call));
             marks.for_each(|(_, reply)| *reply = Reply::Integer(index));
         }
-        let mut replies = replies.into_iter();
-        for waiting in self.waiting.drain(..) {
-            let outcomes = replies.by_ref().take(waiting.calls).map(Ok).collect();
-            // Whoever asked may be gone.
-            let _ = waiting.done.send(outcomes);
+        let (mut calls, mut replies) = (calls.into_iter(), replies.into_iter());
+        let (mut untouched, mut begun) = (Vec::new(), Vec::new());
+        for Waiting { calls: count, mut ticket } in self.waiting.drain(..) {
+            let carried_out = replies.len().min(count);
+            let outcomes = replies.by_ref().take(count).map(Ok);
+            let undone: Vec<Call> = calls.by_ref().take(count).skip(carried_out).collect();
+            if undone.is_empty() {
+                ticket.answer(outcomes);
+                continue;
+            }
+            ticket.outcomes.extend(outcomes);
+            ticket.size_bytes = undone.iter().map(Call::size_bytes).sum();
+            ticket.calls = undone;
+            if carried_out > 0 { begun.push(ticket) } else { untouched.push(ticket) }
         }
+        pending.postpone(untouched, begun);
     }
 }
 
@@ -567,7 +582,7 @@ impl Drop for Prepared {
     /// A storage fault: whoever waits learns that the node stops, and that nobody knows what became of the calls.
     fn drop(&mut self) {
         for waiting in self.waiting.drain(..) {
-            let _ = waiting.done.send((0..waiting.calls).map(|_| Err(Denied::InDoubt)).collect());
+            waiting.ticket.answer((0..waiting.calls).map(|_| Err(Denied::InDoubt)));
         }
     }
 }

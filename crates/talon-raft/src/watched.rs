@@ -111,8 +111,7 @@ impl UnderWay {
         let (mut ready, mut held) = (Vec::with_capacity(tickets.len()), Vec::new());
         for ticket in tickets {
             if !ticket.watches.iter().all(|watch| watch.holds(term, stamp_ms)) {
-                // Whoever asked may be gone.
-                let _ = ticket.done.send(vec![Ok(Reply::NullArray)]);
+                ticket.answer([Ok(Reply::NullArray)]);
                 continue;
             }
             let before = |key: &Bytes| own.may_touch(key) || self.entries.values().any(|entry| entry.may_touch(key));
@@ -187,7 +186,8 @@ mod tests {
         let calls = vec![Call::Transaction(vec![Request::parse(&name, words.collect()).unwrap()])];
         let (done, answer) = oneshot::channel();
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
-        (Ticket { calls, done, deadline_ms: 0, size_bytes: 1, watches, permit }, answer)
+        let outcomes = Vec::new();
+        (Ticket { calls, done, outcomes, deadline_ms: 0, hold_ms: 0, size_bytes: 1, watches, _permit: permit }, answer)
     }
 
     fn watch(watches: &Arc<Watches>, key: &'static str) -> Watch {

@@ -49,6 +49,8 @@ struct Job {
     watches: Vec<Watch>,
     /// Whether its owner waits in [`Committer::commit`] and can lead.
     blocking: bool,
+    /// To the calls that were carried out already, which are no longer among `calls`.
+    replies: Vec<Reply>,
     done: Arc<Done>,
 }
 
@@ -232,8 +234,19 @@ impl Committer {
             .collect();
         match self.machine.apply(&entries) {
             Ok(all_replies) => {
-                for (job, replies) in jobs.iter().zip(all_replies) {
-                    job.done.fill(Ok(replies));
+                for (mut job, mut replies) in jobs.into_iter().zip(all_replies) {
+                    job.calls.drain(..replies.len());
+                    if !job.replies.is_empty() {
+                        job.replies.append(&mut replies);
+                        std::mem::swap(&mut job.replies, &mut replies);
+                    }
+                    if job.calls.is_empty() {
+                        job.done.fill(Ok(replies));
+                    } else {
+                        // An entry of its own had not enough room. Others take their turn before it goes on.
+                        job.replies = replies;
+                        lock(&self.queue).push(job);
+                    }
                 }
             }
             Err(fault) => {
@@ -266,7 +279,7 @@ impl Drop for Lead<'_> {
 impl Job {
     fn new(calls: Vec<Call>, watches: Vec<Watch>, blocking: bool) -> Job {
         let size_bytes = calls.iter().map(Call::size_bytes).sum();
-        Job { calls, size_bytes, watches, blocking, done: Arc::default() }
+        Job { calls, size_bytes, watches, blocking, replies: Vec::new(), done: Arc::default() }
     }
 }
 

@@ -25,7 +25,7 @@
 //!   wall clock does not step it; one database alone cannot know a wrong clock, but a jump of more than
 //!   [`Settings::clock_jump_ms_max`] while it was closed is refused at open.
 //! - A folder is open once. A second process gets [`StorageError::AlreadyOpen`](talon_storage::StorageError::AlreadyOpen).
-//! - Keys have up to 64 KB, values up to 16 MB, a request up to 64 MB.
+//! - Keys have up to 64 KB, values up to 16 MB, a request up to 64 MB. What a transaction writes has a bound, too ([`talon_core::entry`]).
 
 #![warn(missing_docs)]
 

@@ -1,6 +1,6 @@
 //! The replicated state machine: entries go in, one after the other; replies and a new state come out.
 //!
-//! There is one mutator. All entries of a call to [`Machine::apply`] become one storage batch: data, expiry index,
+//! There is one mutator. Entries that are applied together become one storage batch: data, expiry index,
 //! applied position, membership and clock. So a crash at any moment leaves exactly one position, and the rows
 //! that belong to it.
 
@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
+use talon_core::entry::{self, Carried, Work};
 use talon_core::limits::KEY_BYTES_MAX;
-use talon_core::planted::{Bug, is_planted};
 use talon_core::value::HEADER_BYTES;
 use talon_core::{Call, Change, Fault, Listeners, LocalWatch, Reply, Source, Transaction, Watches};
 use talon_storage::{Batch, Durability, Engine, Space, StorageError};
@@ -19,6 +19,9 @@ use crate::view::{NO_EXPIRY, ReadView};
 
 /// The memory of a batch that is kept for the next one.
 const BATCH_KEEP_BYTES_MAX: usize = 1 << 20;
+
+/// Once what is applied together holds so many bytes, it is committed before the next entry is carried out.
+const LUMP_BYTES_MAX: u64 = 64 << 20;
 
 /// What so many calls read is brought near at a time: more would be gone again before it is read.
 const TOUCHED_CALLS: usize = 64;
@@ -193,8 +196,9 @@ impl Machine {
         }
     }
 
-    /// Carries out the entries in order and commits them in one batch. Returns the replies of each entry that wants them (of the others,
-    /// and of entries without calls, none).
+    /// Carries out the entries in order and commits them, in one batch unless they write much. Returns the replies of each entry that wants
+    /// them (of the others, and of entries without calls, none). If there are fewer than calls, those behind were not carried out: the entry
+    /// had written enough ([`talon_core::entry`]).
     ///
     /// # Errors
     /// A [`Fault`] if the storage failed, or the entries do not follow on what is applied. Nothing can be applied afterwards: the state must be
@@ -214,6 +218,29 @@ impl Machine {
     }
 
     fn apply_as(&self, mutator: &mut Mutator, entries: &[Entry<'_>]) -> Result<Vec<Vec<Reply>>, Fault> {
+        let mut all_replies = Vec::with_capacity(entries.len());
+        while all_replies.len() < entries.len() {
+            let rest = &entries[all_replies.len()..];
+            let mut too_large = None;
+            loop {
+                match self.apply_lump(mutator, rest, too_large)? {
+                    Lump::Committed(mut replies) => break all_replies.append(&mut replies),
+                    // At most once, for the lump ends with that entry.
+                    Lump::TooLarge(at) => too_large = Some(at),
+                }
+            }
+        }
+        Ok(all_replies)
+    }
+
+    /// Carries out and commits the first entries, as many as are applied together. `too_large`: the entry and the place in it of a transaction that
+    /// is known to write too much.
+    fn apply_lump(
+        &self,
+        mutator: &mut Mutator,
+        entries: &[Entry<'_>],
+        too_large: Option<(usize, usize)>,
+    ) -> Result<Lump, Fault> {
         let before = self.newest();
         let mut applied = before.applied().clone();
         let mut transaction = Transaction::new(&*before, applied.clock_ms);
@@ -221,51 +248,40 @@ impl Machine {
             transaction.keep_touches();
         }
         let mut all_replies = Vec::with_capacity(entries.len());
-        for entry in entries {
+        for (number, entry) in entries.iter().enumerate() {
             if !applied.is_nothing() && entry.index != applied.index + 1 {
                 return Err(Fault(format!("entry {} cannot follow on entry {}", entry.index, applied.index)));
             }
             let mut replies = Vec::new();
+            let refused = too_large.filter(|(at, _)| *at == number).map(|(_, place)| place);
             match &entry.content {
                 Content::Blank => {}
                 Content::Membership(membership) => applied.membership.clone_from(membership),
                 Content::Calls { stamp_ms, seed, calls } => {
                     transaction.set_position(entry.index);
-                    transaction.begin_entry(*stamp_ms, *seed);
-                    if entry.want_replies {
-                        replies.reserve_exact(calls.len());
-                    }
-                    let mut writes = 0;
-                    let backwards = is_planted(Bug::ApplyOutOfOrder) && !entry.want_replies;
-                    for place in 0..calls.len() {
+                    let look_ahead = |place: usize| {
                         if place.is_multiple_of(TOUCHED_CALLS) {
                             touch(&before, &calls[place..calls.len().min(place + TOUCHED_CALLS)]);
                         }
-                        let call = &calls[if backwards { calls.len() - 1 - place } else { place }];
-                        if call.is_write() {
-                            writes += 1;
-                        } else if !entry.want_replies {
-                            continue;
-                        }
-                        // Read points are not replicated: each call gets a seed of its own, so that a read cannot move the random
-                        // numbers of the writes behind it.
-                        let own_seed =
-                            if call.is_write() { call_seed(*seed, writes) } else { !call_seed(*seed, writes) };
-                        transaction.begin_entry(*stamp_ms, own_seed);
-                        let reply = talon_core::request::execute(&mut transaction, call)?;
-                        if entry.want_replies {
-                            replies.push(reply);
-                        }
+                    };
+                    let (stamp_ms, seed, want_replies) = (*stamp_ms, *seed, entry.want_replies);
+                    let work = Work { stamp_ms, seed, calls, want_replies };
+                    match entry::carry_out(&mut transaction, work, refused, look_ahead)? {
+                        Carried::Replies(all) => replies = all,
+                        Carried::TooLarge(place) => return Ok(Lump::TooLarge((number, place))),
                     }
                 }
             }
             applied.index = entry.index;
             applied.position.clone_from(&entry.position);
             all_replies.push(replies);
+            if refused.is_some() || transaction.held_bytes() >= LUMP_BYTES_MAX {
+                break;
+            }
         }
         applied.clock_ms = transaction.clock_ms();
         self.commit(mutator, &before, transaction, applied)?;
-        Ok(all_replies)
+        Ok(Lump::Committed(all_replies))
     }
 
     fn commit(
@@ -389,6 +405,14 @@ impl Machine {
     }
 }
 
+/// What became of entries that are applied together.
+enum Lump {
+    /// They are committed; the replies of each.
+    Committed(Vec<Vec<Reply>>),
+    /// Nothing is: in this entry, the call at this place writes too much.
+    TooLarge((usize, usize)),
+}
+
 /// Has the keys that are read by these calls brought near, all at once. A plain SET reads nothing, unless it has to know whether
 /// what it writes over has an expiry.
 fn touch(view: &ReadView, calls: &[Call]) {
@@ -417,11 +441,6 @@ fn past_all_keys(view: &ReadView) -> Result<Bytes, Fault> {
         end.resize((end.len() * 4).min(KEY_BYTES_MAX + 1), 0xFF);
     }
     Ok(end.into())
-}
-
-/// The seed of the `ordinal`th write of an entry.
-fn call_seed(entry_seed: u64, ordinal: u64) -> u64 {
-    entry_seed.rotate_left(32) ^ ordinal.wrapping_mul(0xD6E8_FEB8_6659_FD93)
 }
 
 /// Below the state machine there is no way to go on.

@@ -94,9 +94,21 @@ impl Victim {
     /// # Panics
     /// If the process is gone.
     pub fn resident_bytes(&mut self) -> u64 {
+        self.memory_bytes("VmRSS:")
+    }
+
+    /// The most that it ever was.
+    ///
+    /// # Panics
+    /// If the process is gone.
+    pub fn peak_bytes(&mut self) -> u64 {
+        self.memory_bytes("VmHWM:")
+    }
+
+    fn memory_bytes(&mut self, name: &str) -> u64 {
         let pid = self.node.process().expect("it runs").pid();
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("its figures");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("its memory");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 

@@ -27,6 +27,28 @@ pub struct Example {
     pub talon: &'static str,
 }
 
+/// Sixteen values of 16 MB, each made by a few bytes.
+const LARGE_TRANSACTION: [&str; 18] = [
+    "MULTI",
+    "SETBIT large:a 134217727 1",
+    "SETBIT large:b 134217727 1",
+    "SETBIT large:c 134217727 1",
+    "SETBIT large:d 134217727 1",
+    "SETBIT large:e 134217727 1",
+    "SETBIT large:f 134217727 1",
+    "SETBIT large:g 134217727 1",
+    "SETBIT large:h 134217727 1",
+    "SETBIT large:i 134217727 1",
+    "SETBIT large:j 134217727 1",
+    "SETBIT large:k 134217727 1",
+    "SETBIT large:l 134217727 1",
+    "SETBIT large:m 134217727 1",
+    "SETBIT large:n 134217727 1",
+    "SETBIT large:o 134217727 1",
+    "SETBIT large:p 134217727 1",
+    "EXEC",
+];
+
 /// All that are known.
 pub const DEVIATIONS: &[Deviation] = &[
     Deviation {
@@ -161,6 +183,13 @@ pub const DEVIATIONS: &[Deviation] = &[
         talon: "is refused before it is proposed, with an error that names the limit",
         reason: "it is one entry of the replicated log",
         example: None,
+    },
+    Deviation {
+        subject: "an `EXEC` that would write more than 268,435,456 bytes, and more than came with it",
+        redis: "is carried out",
+        talon: "`EXECABORT`: it is refused as a whole",
+        reason: "every node holds all of it in memory until it is committed; what is written over counts once",
+        example: Some(Example { commands: &LARGE_TRANSACTION, redis: " 1) (integer) 0", talon: "(error) EXECABORT " }),
     },
     Deviation {
         subject: "a NUL byte in an inline request, or in a line that announces a count or a length",

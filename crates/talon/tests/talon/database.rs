@@ -1,8 +1,9 @@
 //! The embedded database behind the trait of the front doors.
 
+use talon_core::entry::TRANSACTION_TOO_LARGE;
 use talon_core::{Call, Consistency, Database, Denied, Reply, Role};
 
-use crate::machine::{one, request};
+use crate::machine::{grow, grow_too_many, one, request};
 use crate::support::{World, block_on};
 
 fn execute(world: &World, calls: Vec<Call>) -> Vec<talon_core::Outcome> {
@@ -39,6 +40,21 @@ fn what_is_too_large_is_denied_and_the_rest_is_done() {
     assert!(matches!(outcomes[1], Err(Denied::TooLarge { bytes_max: 67_108_864, .. })), "{:?}", outcomes[1]);
     assert_eq!((&outcomes[0], &outcomes[2]), (&Ok(Reply::Ok), &Ok(Reply::Ok)));
     assert_eq!(execute(&world, vec![one("DBSIZE")]), [Ok(Reply::Integer(2))]);
+}
+
+#[test]
+fn a_pipeline_that_writes_much_is_carried_out_in_parts() {
+    let world = World::new();
+    let before = world.db().machine().applied().index;
+    let (mut calls, mut expected) = (vec![grow_too_many()], vec![Ok(Reply::Error(TRANSACTION_TOO_LARGE))]);
+    for number in 1..=10 {
+        calls.extend([Call::One(grow(&number.to_string())), one("INCR n"), one("STRLEN 1")]);
+        let length = Reply::Integer(talon_core::limits::VALUE_BYTES_MAX as i64);
+        expected.extend([Ok(Reply::Integer(0)), Ok(Reply::Integer(number)), Ok(length)]);
+    }
+    assert!(execute(&world, calls) == expected, "each once, and in order");
+    assert_eq!(world.db().machine().applied().index, before + 4, "the refused one, 4, 4 and 2");
+    assert_eq!(execute(&world, vec![one("DBSIZE")]), [Ok(Reply::Integer(11))]);
 }
 
 #[test]

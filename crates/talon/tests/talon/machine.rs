@@ -6,6 +6,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use talon::{AppliedState, Content, Entry, Machine, OpenError, ReadOutcome, state_hash};
 use talon_core::commands::talon::PURGE;
+use talon_core::entry::TRANSACTION_TOO_LARGE;
+use talon_core::limits::{TRANSACTION_WRITES_MAX, VALUE_BYTES_MAX};
 use talon_core::{Call, PointInTime, Reply, Request, StateHash};
 use talon_storage::{Crash, Engine, MemoryEngine, RocksEngine, RocksSettings};
 
@@ -227,6 +229,62 @@ fn read_points_are_answered_in_their_place_and_leave_no_trace() {
     let writes: Vec<Call> = calls.iter().filter(|call| call.is_write()).cloned().collect();
     apply(&follower, 5, &writes);
     assert_eq!(hash(&leader), hash(&follower));
+}
+
+/// A value of 16 MB, made by a few bytes.
+pub fn grow(key: &str) -> Request {
+    request(&format!("SETBIT {key} {} 1", VALUE_BYTES_MAX * 8 - 1))
+}
+
+/// Refused as a whole.
+pub fn grow_too_many() -> Call {
+    let count = TRANSACTION_WRITES_MAX as usize / VALUE_BYTES_MAX;
+    Call::Transaction((0..count).map(|number| grow(&format!("many:{number}"))).collect())
+}
+
+#[test]
+fn what_writes_much_ends_at_the_same_call_on_every_node() {
+    let several = |keys: &[&str]| keys.iter().map(|key| Call::One(grow(key))).collect::<Vec<_>>();
+    let calls = [
+        vec![one("SET n 1"), one("INCR n")],
+        several(&["a", "b", "c", "d", "e", "f"]),
+        vec![one("INCR n"), grow_too_many(), one("GET n"), one("INCR n"), grow_too_many()],
+        [vec![grow_too_many()], several(&["g"])].concat(),
+        [several(&["h", "i"]), vec![one("DELPREFIX h"), one("INCR n")]].concat(),
+    ];
+    let number = Reply::Integer;
+    let refused = || Reply::Error(TRANSACTION_TOO_LARGE);
+    let expected = [
+        vec![Reply::Ok, number(2)],
+        vec![number(0); 4],
+        vec![number(3), refused(), Reply::bulk("3")],
+        vec![refused()],
+        vec![number(0), number(0), number(1), number(4)],
+    ];
+    let entries = |want_replies| -> Vec<Entry<'_>> {
+        let entry = |(calls, index)| {
+            let content = Content::Calls { stamp_ms: START_MS, seed: index, calls };
+            Entry { index, position: vec![index as u8], content, want_replies }
+        };
+        calls.iter().map(Vec::as_slice).zip(1..).map(entry).collect()
+    };
+    let [lumped, apart, follower] = [(); 3].map(|()| Machine::open(Arc::new(MemoryEngine::new())).unwrap());
+    assert!(lumped.apply(&entries(true)).unwrap() == expected);
+    for (entry, replies) in entries(true).into_iter().zip(expected) {
+        assert!(apart.apply(&[entry]).unwrap() == [replies]);
+    }
+    // It has no reads among its calls.
+    let writes: Vec<Vec<Call>> =
+        calls.iter().map(|calls| calls.iter().filter(|call| call.is_write()).cloned().collect()).collect();
+    let mut without_reads = entries(false);
+    for (entry, calls) in without_reads.iter_mut().zip(&writes) {
+        entry.content = Content::Calls { stamp_ms: START_MS, seed: entry.index, calls };
+    }
+    follower.apply(&without_reads).unwrap();
+    assert_eq!((hash(&apart), hash(&follower)), (hash(&lumped), hash(&lumped)));
+    assert_eq!(PointInTime::read(&*lumped.view().unwrap(), &request("KEYS *")), {
+        Ok(Reply::Array(["a", "b", "c", "d", "i", "n"].map(Reply::bulk).to_vec()))
+    });
 }
 
 #[test]

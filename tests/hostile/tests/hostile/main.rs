@@ -3,5 +3,6 @@
 
 mod floods;
 mod frames;
+mod growth;
 mod text;
 mod work;

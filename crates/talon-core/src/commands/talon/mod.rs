@@ -11,6 +11,7 @@ mod position;
 mod purge;
 mod range;
 mod scanprefix;
+mod sessions;
 
 pub use countprefix::COUNTPREFIX;
 pub use delprefix::DELPREFIX;
