@@ -8,11 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use talon_core::planted::{Bug, is_planted};
 use talon_core::{Call, Consistency, Denied, Outcome, Proposal, Refusal, Reply, outcomes};
 use talon_proto::v1;
 use tokio::sync::Semaphore;
 use tonic::{Code, Status};
 
+use crate::clock::Shown;
 use crate::database::{self, is_resent};
 use crate::leadership::Leadership;
 use crate::node::Inner;
@@ -128,16 +130,22 @@ async fn send(inner: &Arc<Inner>, calls: &[Call], consistency: Consistency, dead
     let acquiring = inner.forwarder.permits.acquire_many(permits);
     let Ok(Ok(_permit)) = tokio::time::timeout(left, acquiring).await else { return deny(Denied::Busy) };
     match ask(inner, calls, consistency, deadline_ms).await {
-        Ok((outcomes, index)) if outcomes.len() == count => {
-            let writes = calls.iter().zip(&outcomes).any(|(call, outcome)| call.is_write() && outcome.is_ok());
-            if writes {
+        Ok(Answered { outcomes, index, clock }) if outcomes.len() == count => {
+            // Also what was only read behind a write, for which a client may look here next. Who asks for the leader's word each time does not
+            // keep the plain reads of others waiting.
+            let stays = consistency != Consistency::Lease || calls.iter().any(Call::is_write);
+            if stays && outcomes.iter().any(Outcome::is_ok) && !is_planted(Bug::ForwardForgets) {
                 inner.forwarder.floor.fetch_max(index, Ordering::AcqRel);
                 reached(inner, index, inner.time.monotonic_ms() + REACH_MS_MAX).await;
+            }
+            if inner.stores.applied_term() >= clock.term {
+                inner.time.show(clock);
             }
             outcomes
         }
         Ok(_) => deny_in_doubt(calls),
         Err(Unanswered::NotCarriedOut) => deny(Denied::NoLeader),
+        Err(Unanswered::InDoubt) if is_planted(Bug::ForwardTwice) => deny(Denied::NoLeader),
         Err(Unanswered::InDoubt) => deny_in_doubt(calls),
     }
 }
@@ -154,13 +162,22 @@ enum Unanswered {
     InDoubt,
 }
 
-/// The leader's outcomes, and the log index at which its state holds them.
+/// What the leader has said.
+struct Answered {
+    outcomes: Vec<Outcome>,
+    /// The log index at which its state holds them.
+    index: u64,
+    /// By which they were counted.
+    clock: Shown,
+}
+
+/// The leader's outcomes.
 async fn ask(
     inner: &Inner,
     calls: &[Call],
     consistency: Consistency,
     deadline_ms: u64,
-) -> Result<(Vec<Outcome>, u64), Unanswered> {
+) -> Result<Answered, Unanswered> {
     let mut status = inner.status.clone();
     let leader = status.borrow_and_update().leader().cloned();
     let leader = leader.filter(|leader| leader.id != inner.settings.node_id).ok_or(Unanswered::NotCarriedOut)?;
@@ -194,7 +211,8 @@ async fn ask(
     let own = |outcome: Outcome| {
         outcome.map_err(|denied| if let Denied::Fault(_) = denied { Denied::InDoubt } else { denied })
     };
-    Ok((outcomes.into_iter().map(own).collect(), reply.index))
+    let clock = Shown { term: reply.clock_term, clock_ms: reply.clock_ms };
+    Ok(Answered { outcomes: outcomes.into_iter().map(own).collect(), index: reply.index, clock })
 }
 
 /// Whether the request has certainly not come to where calls are carried out: it was not sent, or refused at the door.
@@ -230,8 +248,9 @@ pub(crate) async fn answer(
     } else {
         vec![Err(Denied::NoLeader); calls.len()]
     };
-    let index = inner.stores.applied_index();
-    Ok(v1::ForwardReply { outcomes: encode(outcomes, &reads, ANSWER_BYTES_MAX), index })
+    let (index, clock) = (inner.stores.applied_index(), inner.time.shown());
+    let outcomes = encode(outcomes, &reads, ANSWER_BYTES_MAX);
+    Ok(v1::ForwardReply { outcomes, index, clock_ms: clock.clock_ms, clock_term: clock.term })
 }
 
 /// The bytes of outcomes, at most so many: replies that take more than their share are left out.

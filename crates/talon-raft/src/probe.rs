@@ -11,6 +11,7 @@ use talon_core::Status;
 use talon_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::clock::Shown;
 use crate::timekeeper::Timekeeper;
 use crate::transport::Network;
 use crate::types::NodeAddress;
@@ -27,8 +28,8 @@ pub struct Point {
     pub sent_ms: u64,
     /// The state at this log index holds all that was acknowledged before.
     pub index: u64,
-    /// The leader's clock, Unix ms: no key is left in that state that had ended by it.
-    pub clock_ms: u64,
+    /// The leader's clock: no key is left in that state that had ended by it.
+    pub clock: Shown,
 }
 
 type Ask = oneshot::Sender<Option<Point>>;
@@ -159,7 +160,10 @@ impl Asker {
             _ = status.wait_for(|status| status.version != version) => return None,
         };
         match answer {
-            Ok(reply) => Some(Point { sent_ms, index: reply.index, clock_ms: reply.clock_ms }),
+            Ok(reply) => {
+                let clock = Shown { term: reply.term, clock_ms: reply.clock_ms };
+                Some(Point { sent_ms, index: reply.index, clock })
+            }
             Err(error) => {
                 tracing::debug!(leader = leader.id, message = error.message(), "the leader gave no read index");
                 None
@@ -173,7 +177,7 @@ mod tests {
     use super::*;
 
     fn point(sent_ms: u64, index: u64) -> Point {
-        Point { sent_ms, index, clock_ms: 0 }
+        Point { sent_ms, index, clock: Shown::default() }
     }
 
     #[test]
