@@ -26,13 +26,15 @@ pub fn scenario(bug: Bug) -> &'static str {
         Bug::FlushSpacesApart => "power-cut",
         Bug::TransferKeepsLease => "unheard-transfer",
         Bug::VoteWithinOldLease => "usurped",
+        Bug::ForwardTwice | Bug::ForwardForgets => "forwarded",
         Bug::ProposeTwice | Bug::ReplyByIndex => "partition",
         Bug::ApplyOutOfOrder
         | Bug::HalfTransaction
         | Bug::ExecDoesNotWait
         | Bug::OnceForgets
         | Bug::FollowerDoesNotCatchUp
-        | Bug::HandleMovesOn => "swarm",
+        | Bug::HandleMovesOn
+        | Bug::TimeLeftGrows => "swarm",
     }
 }
 

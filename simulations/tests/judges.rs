@@ -324,3 +324,22 @@ fn fresh_a_follower_that_is_further_behind_than_was_asked_for() {
     bounded(&mut story, 20);
     assert_eq!(story.violated(), [Invariant::Linearizable, Invariant::Fresh]);
 }
+
+#[test]
+fn i5_a_follower_that_forgets_the_clock_it_has_answered_by() {
+    let mut story = Story::new();
+    let set = story.writes(1_000, Action::set_for_ms("s:a", "1", 20_000), Reply::Ok);
+    story.history.operation_mut(0).applied = Some(set);
+    let left = |story: &mut Story, at_ms, left_ms, term| {
+        let id = story.answers(at_ms, Action::Pttl("s:a".into()), Reply::Int(left_ms));
+        let operation = story.history.operation_mut(id);
+        (operation.applied, operation.term, operation.consistency) = (Some(set), Some(term), Consistency::Session);
+    };
+    left(&mut story, 1_600, 19_400, 1);
+    left(&mut story, 1_620, 19_400, 1);
+    // The next leader may be a little behind.
+    left(&mut story, 1_640, 19_500, 2);
+    assert_eq!(story.violated(), []);
+    left(&mut story, 1_660, 19_501, 2);
+    assert_eq!(story.violated(), [Invariant::I5]);
+}

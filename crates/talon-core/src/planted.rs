@@ -48,11 +48,17 @@ pub enum Bug {
     FollowerDoesNotCatchUp,
     /// Reads through a snapshot's handle are answered from the newest state.
     HandleMovesOn,
+    /// What is left of a key's time is counted from `T` alone where a clock ahead of it was shown before.
+    TimeLeftGrows,
+    /// Forwarded calls whose answer was lost are sent again.
+    ForwardTwice,
+    /// Plain reads do not wait for what was written by way of the leader.
+    ForwardForgets,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 21] = [
+    pub const ALL: [Bug; 24] = [
         Bug::AcknowledgeBeforeSync,
         Bug::ApplyOutOfOrder,
         Bug::ForgetVote,
@@ -74,6 +80,9 @@ impl Bug {
         Bug::OnceForgets,
         Bug::FollowerDoesNotCatchUp,
         Bug::HandleMovesOn,
+        Bug::TimeLeftGrows,
+        Bug::ForwardTwice,
+        Bug::ForwardForgets,
     ];
 }
 

@@ -143,6 +143,8 @@ pub struct Transaction<'a> {
     position: u64,
     clock_ms: u64,
     reader_clock_ms: u64,
+    /// What is left of a key's time is counted from this clock on, if it is ahead of both others.
+    left_from_ms: u64,
     seed: u64,
     tick_wanted_ms: u64,
 }
@@ -166,6 +168,7 @@ impl<'a> Transaction<'a> {
             position: source.position(),
             clock_ms,
             reader_clock_ms: clock_ms,
+            left_from_ms: 0,
             seed: 0,
             tick_wanted_ms: 0,
         }
@@ -177,6 +180,13 @@ impl<'a> Transaction<'a> {
     pub fn for_read(source: &'a dyn Source, clock_ms: u64, reader_clock_ms: u64, seed: u64) -> Transaction<'a> {
         let reader_clock_ms = reader_clock_ms.max(clock_ms);
         Transaction { reader_clock_ms, seed, ..Transaction::new(source, clock_ms) }
+    }
+
+    /// TTL and PTTL count from this clock on, Unix ms, if it is ahead of `T`. It decides about no key: one that is due by it and not by `T` is
+    /// there, and has no time left.
+    #[must_use]
+    pub fn with_left_from(self, left_from_ms: u64) -> Transaction<'a> {
+        Transaction { left_from_ms, ..self }
     }
 
     /// From now on, what is touched is kept for [`Transaction::take_touches`].
@@ -254,9 +264,9 @@ impl<'a> Transaction<'a> {
         self.clock_ms
     }
 
-    /// The clock that TTL and PTTL count from: `max(T, leader clock)`.
+    /// The clock that TTL and PTTL count from: `max(T, leader clock)`, as far as that is known.
     pub fn now_ms(&self) -> u64 {
-        self.reader_clock_ms
+        self.reader_clock_ms.max(self.left_from_ms)
     }
 
     /// The next pseudo-random number of this entry or read.

@@ -68,6 +68,18 @@ fn a_ttl_counts_from_the_reader_s_clock() {
     assert_eq!(say(&mut read, "PTTL a"), "(integer) 10000");
 }
 
+#[test]
+fn a_clock_that_only_counts_what_is_left_ends_nothing() {
+    let source = filled(&["SET a 1 PX 100", "SET b 2 PX 5000"]);
+    let mut read = Transaction::for_read(&source, NOW_MS, 0, 1).with_left_from(NOW_MS + 200);
+    for (line, answer) in [("PTTL b", "(integer) 4800"), ("PTTL a", "(integer) 0"), ("EXISTS a b", "(integer) 2")] {
+        assert_eq!(say(&mut read, line), answer, "{line}");
+    }
+    assert_eq!(read.tick_wanted_ms(), 0);
+    let mut read = Transaction::for_read(&source, NOW_MS, NOW_MS + 50, 1).with_left_from(NOW_MS);
+    assert_eq!(say(&mut read, "PTTL a"), "(integer) 50", "it is no earlier clock either");
+}
+
 /// Counts how often something is looked up or a walk is begun, and the rows that walks go over.
 struct Counting {
     below: MemorySource,

@@ -100,6 +100,33 @@ impl Offsets {
     }
 }
 
+/// How far the clock of a term's leader had come when a client was told of it.
+///
+/// On a follower, what is left of a key's time is counted from the leader's clock in a fresh read, and `T` may be behind that. So that it does
+/// not grow again in the next read, a node keeps the latest clock that it has answered by, and counts from no earlier one, as long as the last
+/// entry of its state is of the same term. Not beyond: the next leader begins at `T` or its voters' median, and may be behind a clock that no
+/// entry has carried. For the same reason it never decides whether a key is there; that is `T`'s alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// The leader's term.
+    pub term: u64,
+    /// Its clock, Unix ms.
+    pub clock_ms: u64,
+}
+
+impl Shown {
+    /// The later one of the newer term.
+    #[must_use]
+    pub fn max(self, other: Shown) -> Shown {
+        if (self.term, self.clock_ms) < (other.term, other.clock_ms) { other } else { self }
+    }
+
+    /// What it says of a state whose last entry is of this term: count from here, Unix ms; 0 = from `T`.
+    pub fn in_term(self, term: u64) -> u64 {
+        if self.term == term && !is_planted(Bug::TimeLeftGrows) { self.clock_ms } else { 0 }
+    }
+}
+
 /// The clock of a node while it leads.
 #[derive(Debug)]
 pub struct LeaderClock {
@@ -116,6 +143,11 @@ impl LeaderClock {
         LeaderClock { value_us: value_ms.saturating_mul(1000), at_monotonic_ms: now.monotonic_ms }
     }
 
+    /// What it showed last.
+    pub fn shown_ms(&self) -> u64 {
+        self.value_us / 1000
+    }
+
     /// What it shows now. Follows the median slowly, and monotonic time alone where there is none. Never goes back.
     /// The median is asked for only when a millisecond has passed.
     pub fn now_ms(&mut self, median_ms: impl FnOnce() -> Option<u64>, now: Reading) -> u64 {
@@ -124,7 +156,7 @@ impl LeaderClock {
             self.at_monotonic_ms = now.monotonic_ms;
             self.value_us = self.value_us.saturating_add(advance_us(self.value_us, elapsed_us, median_ms()));
         }
-        self.value_us / 1000
+        self.shown_ms()
     }
 }
 
@@ -183,6 +215,14 @@ mod tests {
         assert_eq!(close.now_ms(|| Some(101_003), at(1000, 0)), 101_003);
         let mut alone = LeaderClock::start(100_000, None, at(0, 0));
         assert_eq!(alone.now_ms(|| None, at(1000, 77)), 101_000);
+    }
+
+    #[test]
+    fn what_was_shown_counts_in_its_own_term() {
+        let shown = Shown { term: 4, clock_ms: 900 }.max(Shown { term: 3, clock_ms: 2_000 });
+        assert_eq!((shown.in_term(3), shown.in_term(4), shown.in_term(5)), (0, 900, 0));
+        assert_eq!(shown.max(Shown { term: 4, clock_ms: 800 }).in_term(4), 900);
+        assert_eq!(shown.max(Shown { term: 5, clock_ms: 700 }).in_term(5), 700, "a new leader may begin below");
     }
 
     #[test]

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use talon_core::planted::{Bug, is_planted};
 use talon_core::{Call, Consistency, Denied, Member, Outcome, Proposal, Refusal, Reply, outcomes};
 use talon_proto::v1;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Code, Status};
 
+use crate::clock::Shown;
 use crate::database::{self, is_resent};
 use crate::leadership::Leadership;
 use crate::node::Inner;
@@ -142,15 +144,19 @@ async fn send(inner: &Arc<Inner>, calls: &[Call], consistency: Consistency, dead
     let deny = |denied: Denied| vec![Err(denied); count];
     let Some(_room) = inner.forwarder.room(inner, size_bytes, deadline_ms).await else { return deny(Denied::Busy) };
     match ask(inner, calls, consistency, deadline_ms).await {
-        Ok((outcomes, index)) if outcomes.len() == count => {
-            let writes = calls.iter().zip(&outcomes).any(|(call, outcome)| call.is_write() && outcome.is_ok());
-            if writes {
-                inner.forwarder.has_seen(inner, index).await;
+        Ok(answered) if answered.outcomes.len() == count => {
+            // Also what was only read behind a write, for which a client may look here next. Who asks for the leader's word each time does not
+            // keep the plain reads of others waiting.
+            let stays = consistency != Consistency::Lease || calls.iter().any(Call::is_write);
+            if stays && answered.outcomes.iter().any(Outcome::is_ok) && !is_planted(Bug::ForwardForgets) {
+                inner.forwarder.has_seen(inner, answered.index).await;
             }
-            outcomes
+            answered.show_clock(inner);
+            answered.outcomes
         }
         Ok(_) => deny_in_doubt(calls),
         Err(Unanswered::NotCarriedOut) => deny(Denied::NoLeader),
+        Err(Unanswered::InDoubt) if is_planted(Bug::ForwardTwice) => deny(Denied::NoLeader),
         Err(Unanswered::InDoubt) => deny_in_doubt(calls),
     }
 }
@@ -169,13 +175,32 @@ pub(crate) enum Unanswered {
     InDoubt,
 }
 
-/// The leader's outcomes, and the log index at which its state holds them.
+/// What the leader has said.
+pub(crate) struct Answered {
+    /// One for each call.
+    pub outcomes: Vec<Outcome>,
+    /// The log index at which its state holds them.
+    pub index: u64,
+    /// By which they were counted.
+    clock: Shown,
+}
+
+impl Answered {
+    /// From here on this node counts from no earlier clock, if its state is of that term by now.
+    pub fn show_clock(&self, inner: &Inner) {
+        if inner.stores.applied_term() >= self.clock.term {
+            inner.time.show(self.clock);
+        }
+    }
+}
+
+/// The leader's outcomes.
 async fn ask(
     inner: &Inner,
     calls: &[Call],
     consistency: Consistency,
     deadline_ms: u64,
-) -> Result<(Vec<Outcome>, u64), Unanswered> {
+) -> Result<Answered, Unanswered> {
     let leader = other_leader(inner).ok_or(Unanswered::NotCarriedOut)?;
     let wait_ms = deadline_ms.saturating_sub(inner.time.monotonic_ms());
     let request = v1::ForwardRequest {
@@ -221,8 +246,8 @@ pub(crate) async fn answered<T>(
     })
 }
 
-/// The outcomes in an answer, and the log index at which the leader's state holds them.
-pub(crate) fn read(leader_id: u64, reply: &v1::ForwardReply) -> Result<(Vec<Outcome>, u64), Unanswered> {
+/// What an answer says.
+pub(crate) fn read(leader_id: u64, reply: &v1::ForwardReply) -> Result<Answered, Unanswered> {
     let outcomes = outcomes::decode(&reply.outcomes).map_err(|fault| {
         tracing::warn!(leader_id, %fault, "the leader's answer cannot be read");
         Unanswered::InDoubt
@@ -231,7 +256,8 @@ pub(crate) fn read(leader_id: u64, reply: &v1::ForwardReply) -> Result<(Vec<Outc
     let own = |outcome: Outcome| {
         outcome.map_err(|denied| if let Denied::Fault(_) = denied { Denied::InDoubt } else { denied })
     };
-    Ok((outcomes.into_iter().map(own).collect(), reply.index))
+    let clock = Shown { term: reply.clock_term, clock_ms: reply.clock_ms };
+    Ok(Answered { outcomes: outcomes.into_iter().map(own).collect(), index: reply.index, clock })
 }
 
 /// Whether the request has certainly not come to where calls are carried out: it was not sent, or refused at the door.
@@ -264,8 +290,7 @@ pub(crate) async fn answer(
     } else {
         vec![Err(Denied::NoLeader); calls.len()]
     };
-    let index = inner.stores.applied_index();
-    Ok(v1::ForwardReply { outcomes: encode_bounded(outcomes, &reads), index })
+    Ok(reply(inner, outcomes, &reads))
 }
 
 /// Only members have their clients' calls carried out.
@@ -274,9 +299,11 @@ pub(crate) fn check_member(inner: &Inner, from: u64) -> Result<(), Status> {
     if is_member { Ok(()) } else { Err(Status::permission_denied(format!("node {from} is not a member"))) }
 }
 
-/// The bytes of outcomes; replies that would make them too long are left out.
-pub(crate) fn encode_bounded(outcomes: Vec<Outcome>, reads: &[bool]) -> bytes::Bytes {
-    encode(outcomes, reads, ANSWER_BYTES_MAX)
+/// The answer with these outcomes, now that they are in the state; replies that would make it too long are left out.
+pub(crate) fn reply(inner: &Inner, outcomes: Vec<Outcome>, reads: &[bool]) -> v1::ForwardReply {
+    let (index, clock) = (inner.stores.applied_index(), inner.time.shown());
+    let outcomes = encode(outcomes, reads, ANSWER_BYTES_MAX);
+    v1::ForwardReply { outcomes, index, clock_ms: clock.clock_ms, clock_term: clock.term }
 }
 
 /// The bytes of outcomes, at most so many: replies that take more than their share are left out.

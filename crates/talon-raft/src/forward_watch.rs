@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 
 use crate::database;
-use crate::forward::{self, RETRY, Unanswered, answered, other_leader};
+use crate::forward::{self, Answered, RETRY, Unanswered, answered, other_leader};
 use crate::leadership::Leadership;
 use crate::node::Inner;
 use crate::reads::reached;
@@ -145,12 +145,13 @@ async fn execute_there(inner: &Arc<Inner>, call: Call, watches: Vec<RemoteWatch>
             return Ok(Reply::NullArray);
         }
         match send(inner, &call, &watches, keeper.node_id, deadline_ms).await {
-            Ok((outcome, index)) => {
+            Ok(answered) => {
                 inner.forwarder.handles.forget(watches);
-                if matches!(outcome, Ok(Reply::Array(_))) {
-                    inner.forwarder.has_seen(inner, index).await;
+                if matches!(answered.outcomes[..], [Ok(Reply::Array(_))]) {
+                    inner.forwarder.has_seen(inner, answered.index).await;
                 }
-                return match outcome {
+                answered.show_clock(inner);
+                return match answered.outcomes.into_iter().next().unwrap_or(Err(Denied::InDoubt)) {
                     // It leads no more, or goes down.
                     Err(Denied::NotLeader { .. } | Denied::NoLeader | Denied::ShuttingDown) => Ok(Reply::NullArray),
                     outcome => outcome,
@@ -179,14 +180,14 @@ fn is_over(inner: &Inner, keeper: WatchId) -> bool {
     status.term > keeper.term || status.leader_id.is_some_and(|leader_id| leader_id != keeper.node_id)
 }
 
-/// Sends it once. The outcome, and the log index at which the other node's state holds it.
+/// Sends it once.
 async fn send(
     inner: &Inner,
     call: &Call,
     watches: &[RemoteWatch],
     keeper_id: u64,
     deadline_ms: u64,
-) -> Result<(Outcome, u64), Unanswered> {
+) -> Result<Answered, Unanswered> {
     let keeper = inner.status.borrow().members.iter().find(|member| member.id == keeper_id).cloned();
     let address = keeper.as_ref().map(NodeAddress::from).ok_or(Unanswered::NotCarriedOut)?;
     let wait_ms = deadline_ms.saturating_sub(inner.time.monotonic_ms());
@@ -198,9 +199,7 @@ async fn send(
     let time_max = forward::answer_time_max(wait_ms);
     let asking = inner.forwarder.network.forward_if(keeper_id, &address, request, time_max);
     let reply = answered(inner, keeper_id, asking).await?;
-    let (outcomes, index) = forward::read(keeper_id, &reply)?;
-    let outcome = outcomes.into_iter().next().ok_or(Unanswered::InDoubt)?;
-    Ok((outcome, index))
+    forward::read(keeper_id, &reply)
 }
 
 /// Carries out a member's transaction, if the watches that are kept for it hold. An error: nothing was carried out.
@@ -220,8 +219,7 @@ pub(crate) async fn answer_if(
         Some(watches) if !watches.is_empty() => database::execute_if(inner, requests, watches, deadline_ms).await,
         _ => Ok(Reply::NullArray),
     };
-    let index = inner.stores.applied_index();
-    Ok(v1::ForwardReply { outcomes: forward::encode_bounded(vec![outcome], &[is_read]), index })
+    Ok(forward::reply(inner, vec![outcome], &[is_read]))
 }
 
 /// What a member still needs of what is kept for it, and what not.

@@ -11,6 +11,7 @@ use talon_core::Status;
 use talon_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::clock::Shown;
 use crate::timekeeper::Timekeeper;
 use crate::transport::{Gate, Network};
 use crate::types::NodeAddress;
@@ -29,8 +30,8 @@ pub struct Point {
     pub sent_ms: u64,
     /// The state at this log index holds all that was acknowledged before.
     pub index: u64,
-    /// The leader's clock, Unix ms: no key is left in that state that had ended by it.
-    pub clock_ms: u64,
+    /// The leader's clock: no key is left in that state that had ended by it.
+    pub clock: Shown,
 }
 
 /// Why there is no answer.
@@ -195,7 +196,10 @@ impl Asker {
             _ = status.wait_for(|status| status.version != version) => return Err(Unanswered::Unknown),
         };
         match answer {
-            Ok(reply) => Ok(Point { sent_ms, index: reply.index, clock_ms: reply.clock_ms }),
+            Ok(reply) => {
+                let clock = Shown { term: reply.term, clock_ms: reply.clock_ms };
+                Ok(Point { sent_ms, index: reply.index, clock })
+            }
             Err(error) => {
                 tracing::debug!(leader = leader.id, message = error.message(), "the leader gave no read index");
                 let gone = talon_proto::nobody_listens(&error);
@@ -210,7 +214,7 @@ mod tests {
     use super::*;
 
     fn point(sent_ms: u64, index: u64) -> Point {
-        Point { sent_ms, index, clock_ms: 0 }
+        Point { sent_ms, index, clock: Shown::default() }
     }
 
     #[test]

@@ -11,10 +11,11 @@ use talon_core::planted::{Bug, is_planted};
 use talon_core::{Call, Consistency, Denied, Fault, Reply, Status};
 use talon_proto::v1;
 
-use crate::clock::Reading;
+use crate::clock::{Reading, Shown};
 use crate::leadership::Leadership;
 use crate::node::Inner;
 use crate::probe::Unanswered;
+use crate::state::term_of;
 
 /// How long a read waits before it looks again whether this node leads.
 const RETRY: Duration = Duration::from_millis(10);
@@ -59,8 +60,8 @@ enum Way {
     Leader(Proof),
     /// From the newest view, if this node has reached what it must have, and was not left alone for too long.
     Snapshot,
-    /// From the newest view: it is fresh enough. Keys that had ended by this clock (Unix ms) are gone from it.
-    Fresh { clock_ms: u64 },
+    /// From the newest view: it is fresh enough. By the leader's word no key is left in it that had ended by this clock.
+    Fresh { clock: Shown },
 }
 
 /// Carries out reads. `now`: the clocks just now.
@@ -73,7 +74,8 @@ pub(crate) async fn read(
 ) -> Result<Vec<Reply>, Denied> {
     let calls = Arc::new(calls);
     loop {
-        let (view, clock_ms) = match way(inner, wanted, &mut now).await? {
+        // What was shown is looked up before the view is taken: a later term's, which may take its place in between, says nothing of this view.
+        let (view, shown) = match way(inner, wanted, &mut now).await? {
             Way::Leader(proof) => match read_as_leader(inner, &calls, wide, proof, wanted, now).await {
                 Err(denied) if wanted.goes_on_after(&denied) => {
                     now = inner.time.read();
@@ -81,14 +83,18 @@ pub(crate) async fn read(
                 }
                 result => return result,
             },
-            Way::Snapshot => (snapshot_view(inner, &wanted).await?, 0),
-            Way::Fresh { clock_ms } => (inner.stores.view().map_err(fault)?, clock_ms),
+            Way::Snapshot => {
+                let shown = inner.time.shown();
+                (snapshot_view(inner, &wanted).await?, shown)
+            }
+            Way::Fresh { clock } => {
+                let shown = inner.time.shown().max(clock);
+                inner.time.show(clock);
+                (inner.stores.view().map_err(fault)?, shown)
+            }
         };
-        if let ReadOutcome::Replies(replies) = read_view(inner, view.clone(), &calls, clock_ms, wide).await? {
-            return Ok(replies);
-        }
-        // A key that was written meanwhile, and ends before the leader's clock at the probe.
-        return match read_view(inner, view, &calls, 0, wide).await? {
+        let by = By::Left(shown.in_term(term_of(&view).map_err(fault)?));
+        return match read_view(inner, view, &calls, by, wide).await? {
             ReadOutcome::Replies(replies) => Ok(replies),
             // Judged by the view's own clock, nothing can be due.
             ReadOutcome::NeedsTick(_) => Err(Denied::Fault("a snapshot read asked for a tick".to_owned())),
@@ -108,12 +114,15 @@ pub(crate) fn read_at_once(inner: &Inner, calls: &[Call], consistency: Consisten
             }
             let view = inner.stores.view().ok()?;
             let (_, clock_ms) = inner.time.stamp_at(now).filter(|(stamped, _)| *stamped == term)?;
-            let outcome = look_up(inner, &view, calls, clock_ms).ok()?;
+            let outcome = look_up(inner, &view, calls, By::Leader(clock_ms)).ok()?;
             still_leads(inner, term, true).then_some(outcome)?
         }
         (Consistency::Snapshot, _) | (Consistency::Default, Leadership::Following { .. } | Leadership::Nobody) => {
+            // Before the view is taken, as in `read`.
+            let shown = inner.time.shown();
             let SnapshotView::Here(view) = snapshot_view_now(inner, consistency).ok()? else { return None };
-            look_up(inner, &view, calls, 0).ok()?
+            let by = By::Left(shown.in_term(term_of(&view).ok()?));
+            look_up(inner, &view, calls, by).ok()?
         }
         _ => return None,
     };
@@ -148,8 +157,8 @@ pub(crate) async fn read_index(inner: &Inner, request: v1::ReadIndexRequest) -> 
     }
     let proof = if request.lease_will_do { Proof::Lease } else { Proof::Round };
     let deadline_ms = inner.time.monotonic_ms() + request.wait_ms.min(inner.settings.hold_ms_max);
-    let (view, clock_ms) = leading_view(inner, proof, deadline_ms).await?;
-    Ok(v1::ReadIndexReply { index: view.index(), clock_ms })
+    let (view, Shown { term, clock_ms }) = leading_view(inner, proof, deadline_ms).await?;
+    Ok(v1::ReadIndexReply { index: view.index(), clock_ms, term })
 }
 
 /// What this node knows, after the leader was asked whether it is there: one that is gone is named no more. After `time_max`, whatever is
@@ -220,7 +229,7 @@ async fn way(inner: &Inner, wanted: Wanted, now: &mut Reading) -> Result<Way, De
                         let behind_ms = inner.prober.behind_ms(inner.time.monotonic_ms());
                         return Err(Denied::Stale { behind_ms, bound_ms: 0 });
                     }
-                    return Ok(Way::Fresh { clock_ms: point.clock_ms });
+                    return Ok(Way::Fresh { clock: point.clock });
                 }
             }
             (_, Leadership::Unsettled) | (Consistency::Lease | Consistency::Linearizable, Leadership::Nobody) => {}
@@ -241,12 +250,12 @@ async fn bounded_way(inner: &Inner, ms: u64, wanted: Wanted, leadership: Leaders
     let oldest_ms = wanted.asked_ms.saturating_sub(ms);
     let led_ms = led_until_ms(inner, now_ms);
     if led_ms.is_some_and(|led_ms| led_ms > oldest_ms) {
-        return Ok(Some(Way::Fresh { clock_ms: 0 }));
+        return Ok(Some(Way::Fresh { clock: Shown::default() }));
     }
     if let Some(point) = inner.prober.since(oldest_ms, inner.stores.applied_index())
         && reached(inner, point.index, wanted.deadline_ms).await
     {
-        return Ok(Some(Way::Fresh { clock_ms: point.clock_ms }));
+        return Ok(Some(Way::Fresh { clock: point.clock }));
     }
     if now_ms >= wanted.deadline_ms {
         let behind_ms = led_ms.map_or(u64::MAX, |led_ms| now_ms.saturating_sub(led_ms));
@@ -356,7 +365,7 @@ async fn read_as_leader(
     mut now: Reading,
 ) -> Result<Vec<Reply>, Denied> {
     let deadline_ms = wanted.deadline_ms;
-    let mut first_clock_ms = None;
+    let mut first = None;
     loop {
         let (term, relied_on_lease) = confirm(inner, proof, deadline_ms, now.monotonic_ms).await?;
         let view = inner.stores.view().map_err(fault)?;
@@ -366,8 +375,8 @@ async fn read_as_leader(
             continue;
         };
         // Judged by the clock at its beginning: after one tick nothing is due by that, however many keys end meanwhile.
-        let clock_ms = *first_clock_ms.get_or_insert(now_ms);
-        let outcome = read_view(inner, view, calls, clock_ms, wide).await?;
+        let Shown { clock_ms, .. } = *first.insert(first_in(first, Shown { term, clock_ms: now_ms }));
+        let outcome = read_view(inner, view, calls, By::Leader(clock_ms), wide).await?;
         if !still_leads(inner, term, relied_on_lease) {
             now = inner.time.read();
             continue;
@@ -383,10 +392,15 @@ async fn read_as_leader(
     }
 }
 
+/// The clock that a read began with in this term: another term's says nothing here.
+fn first_in(first: Option<Shown>, now: Shown) -> Shown {
+    first.filter(|first| first.term == now.term).unwrap_or(now)
+}
+
 /// As the leader: a view that holds everything that was acknowledged before the call, and no key that had ended by this
-/// clock (Unix ms), the leader's at the call.
-async fn leading_view(inner: &Inner, proof: Proof, deadline_ms: u64) -> Result<(Arc<ReadView>, u64), Denied> {
-    let mut first_clock_ms = None;
+/// clock, the leader's at the call.
+async fn leading_view(inner: &Inner, proof: Proof, deadline_ms: u64) -> Result<(Arc<ReadView>, Shown), Denied> {
+    let mut first = None;
     loop {
         let now = inner.time.read();
         let (term, relied_on_lease) = confirm(inner, proof, deadline_ms, now.monotonic_ms).await?;
@@ -394,17 +408,17 @@ async fn leading_view(inner: &Inner, proof: Proof, deadline_ms: u64) -> Result<(
             wait_or_deny(inner, deadline_ms, Denied::NoLeader).await?;
             continue;
         };
-        let clock_ms = *first_clock_ms.get_or_insert(now_ms);
+        let shown = *first.insert(first_in(first, Shown { term, clock_ms: now_ms }));
         let view = inner.stores.view().map_err(fault)?;
         if !still_leads(inner, term, relied_on_lease) {
             continue;
         }
         let next_ms = view.next_expiry_ms().map_err(fault)?;
-        if next_ms.is_some_and(|next_ms| next_ms <= clock_ms) {
-            tick(inner, clock_ms, deadline_ms).await?;
+        if next_ms.is_some_and(|next_ms| next_ms <= shown.clock_ms) {
+            tick(inner, shown.clock_ms, deadline_ms).await?;
             continue;
         }
-        return Ok((view, clock_ms));
+        return Ok((view, shown));
     }
 }
 
@@ -477,35 +491,53 @@ fn behind_ms(inner: &Inner) -> u64 {
     inner.watch_over.heard.age_ms(now_ms).max(inner.disk.behind_ms(now_ms))
 }
 
+/// The clock that a read goes by besides `T`, Unix ms.
+#[derive(Clone, Copy)]
+enum By {
+    /// The leader's: what is due by it asks for a tick.
+    Leader(u64),
+    /// What is left of a key's time is counted from it on, and nothing else.
+    Left(u64),
+}
+
+impl By {
+    fn read(self, view: &ReadView, calls: &[Call], seed: u64) -> Result<ReadOutcome, Fault> {
+        match self {
+            By::Leader(clock_ms) => view.read(calls, clock_ms, seed),
+            By::Left(clock_ms) => view.read_with_left_from(calls, clock_ms, seed),
+        }
+    }
+}
+
 async fn read_view(
     inner: &Arc<Inner>,
     view: Arc<ReadView>,
     calls: &Arc<Vec<Call>>,
-    clock_ms: u64,
+    by: By,
     wide: bool,
 ) -> Result<ReadOutcome, Denied> {
     if !wide {
-        return look_up(inner, &view, calls, clock_ms);
+        return look_up(inner, &view, calls, by);
     }
-    let (calls, clock_ms) = (calls.clone(), judged_at(inner, clock_ms));
+    let (calls, by) = (calls.clone(), judged_by(inner, by));
     let permit = inner.wide_reads.clone().acquire_owned().await;
     let permit = permit.map_err(|_| Denied::ShuttingDown)?;
     let reading = inner.environment.workers.run(move || {
         // To the end, also when nobody waits for it any more.
         let _permit = permit;
-        view.read(&calls, clock_ms, rand::random())
+        by.read(&view, &calls, rand::random())
     });
     let result = reading.await.map_err(|error| Denied::Fault(error.to_string()))?;
     result.map_err(|fault| fail(inner, fault))
 }
 
 /// Carries out reads on the caller's thread.
-fn look_up(inner: &Inner, view: &ReadView, calls: &[Call], clock_ms: u64) -> Result<ReadOutcome, Denied> {
-    view.read(calls, judged_at(inner, clock_ms), rand::random()).map_err(|fault| fail(inner, fault))
+fn look_up(inner: &Inner, view: &ReadView, calls: &[Call], by: By) -> Result<ReadOutcome, Denied> {
+    judged_by(inner, by).read(view, calls, rand::random()).map_err(|fault| fail(inner, fault))
 }
 
-fn judged_at(inner: &Inner, clock_ms: u64) -> u64 {
-    if is_planted(Bug::ExpireByLocalClock) { inner.time.wall_ms() } else { clock_ms }
+fn judged_by(inner: &Inner, by: By) -> By {
+    if is_planted(Bug::ExpireByLocalClock) { By::Leader(inner.time.wall_ms()) } else { by }
 }
 
 fn fail(inner: &Inner, fault: Fault) -> Denied {

@@ -164,8 +164,7 @@ impl Stores {
     /// Another state is the live one now.
     fn note_opened(&self) -> Result<(), Fault> {
         let view = self.live().machine.view()?;
-        let position = decode_position(view.position())?;
-        self.applied_term.store(position.map_or(0, |position| position.leader_id.term), Ordering::Release);
+        self.applied_term.store(term_of(&view)?, Ordering::Release);
         self.applied_index.send_replace(view.index());
         if let Some(observer) = &self.observer {
             observer.opened(&view);
@@ -439,6 +438,14 @@ fn read_meta(folder: &Path) -> Result<Meta, Fault> {
 
 fn encode_position(position: &LogId) -> Vec<u8> {
     [position.leader_id.term.to_le_bytes(), position.index.to_le_bytes()].concat()
+}
+
+/// The term of the last entry that a view holds; 0 = it holds none.
+///
+/// # Errors
+/// If its position cannot be read.
+pub fn term_of(view: &ReadView) -> Result<u64, Fault> {
+    Ok(decode_position(view.position())?.map_or(0, |position| position.leader_id.term))
 }
 
 /// No bytes: nothing was applied yet.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::clock::{Clocks, LeaderClock, Offsets, Reading};
+use crate::clock::{Clocks, LeaderClock, Offsets, Reading, Shown};
 
 /// The node's time.
 pub struct Timekeeper {
@@ -16,11 +16,19 @@ struct State {
     offsets: Offsets,
     voters: Vec<u64>,
     lead: Option<Lead>,
+    /// Of leaders before.
+    shown: Shown,
 }
 
 struct Lead {
     term: u64,
     clock: LeaderClock,
+}
+
+impl Lead {
+    fn shown(&self) -> Shown {
+        Shown { term: self.term, clock_ms: self.clock.shown_ms() }
+    }
 }
 
 impl Timekeeper {
@@ -75,7 +83,22 @@ impl Timekeeper {
 
     /// This node does not lead any more.
     pub fn follow(&self) {
-        self.state().lead = None;
+        let mut state = self.state();
+        if let Some(lead) = state.lead.take() {
+            state.shown = state.shown.max(lead.shown());
+        }
+    }
+
+    /// The latest leader's clock that this node has answered by.
+    pub fn shown(&self) -> Shown {
+        let state = self.state();
+        state.lead.as_ref().map_or(state.shown, |lead| state.shown.max(lead.shown()))
+    }
+
+    /// This node is going to answer by a leader's clock. Its state must have come to that leader's term: what was kept of terms before is lost.
+    pub fn show(&self, shown: Shown) {
+        let mut state = self.state();
+        state.shown = state.shown.max(shown);
     }
 
     /// The term it leads and its clock now, if it leads and may stamp.
@@ -85,7 +108,7 @@ impl Timekeeper {
 
     /// As [`Timekeeper::stamp`], by a reading of just now.
     pub fn stamp_at(&self, now: Reading) -> Option<(u64, u64)> {
-        let State { offsets, voters, lead } = &mut *self.state();
+        let State { offsets, voters, lead, .. } = &mut *self.state();
         let lead = lead.as_mut()?;
         Some((lead.term, lead.clock.now_ms(|| offsets.median_ms(voters, self.node_id, now), now)))
     }

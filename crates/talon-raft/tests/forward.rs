@@ -43,6 +43,15 @@ async fn every_node_takes_writes_and_answers_as_the_leader_does() -> Anyhow {
         let read = node.execute(vec![call("GET own")], Consistency::Snapshot).await;
         assert_eq!(read, [Ok(Reply::Bulk(n.to_string().into()))]);
     }
+    // By the leader's clock, and then by this node's own word: with nothing written, the log's clock stands still.
+    assert_eq!(run_one(&nodes[1], "SET long v PX 100000").await, Ok(Reply::Ok));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    for node in &nodes {
+        let lines = node.execute(vec![call("PTTL long")], Consistency::Lease).await;
+        let [Ok(Reply::Integer(first))] = lines[..] else { panic!("{lines:?}") };
+        let Ok(Reply::Integer(second)) = run_one(node, "PTTL long").await else { panic!("no time left") };
+        assert!(second <= first && first <= 99_800, "{second} ms are left, and were {first} before");
+    }
     let many: Vec<String> = (0..1_000).map(|n| format!("SET m{n} {}", "x".repeat(20_000))).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert!(run(&nodes[1], &many).await.iter().all(|outcome| *outcome == Ok(Reply::Ok)), "20 MB, in parts");

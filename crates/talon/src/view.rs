@@ -139,7 +139,20 @@ impl ReadView {
     /// # Errors
     /// A [`Fault`] if the storage failed.
     pub fn read(&self, calls: &[Call], leader_clock_ms: u64, seed: u64) -> Result<ReadOutcome, Fault> {
-        let mut transaction = Transaction::for_read(self, self.applied.clock_ms, leader_clock_ms, seed);
+        self.read_in(Transaction::for_read(self, self.applied.clock_ms, leader_clock_ms, seed), calls)
+    }
+
+    /// The same on a node that does not lead: `T` alone decides which keys are there. What is left of their time is counted from
+    /// `left_from_ms` on, if that is ahead of `T`.
+    ///
+    /// # Errors
+    /// A [`Fault`] if the storage failed.
+    pub fn read_with_left_from(&self, calls: &[Call], left_from_ms: u64, seed: u64) -> Result<ReadOutcome, Fault> {
+        let transaction = Transaction::for_read(self, self.applied.clock_ms, 0, seed);
+        self.read_in(transaction.with_left_from(left_from_ms), calls)
+    }
+
+    fn read_in(&self, mut transaction: Transaction<'_>, calls: &[Call]) -> Result<ReadOutcome, Fault> {
         let replies = talon_core::request::execute_reads(&mut transaction, calls)?;
         Ok(match transaction.tick_wanted_ms() {
             0 => ReadOutcome::Replies(replies),

@@ -87,6 +87,16 @@ impl Level {
     }
 }
 
+/// What came of a question to any node.
+struct Asked {
+    /// The operation in the history.
+    id: u64,
+    outcome: Outcome,
+    position: Option<u64>,
+    /// Whether the state that answered was not behind the session.
+    counts: bool,
+}
+
 /// One client.
 pub struct Client {
     world: Arc<World>,
@@ -222,24 +232,25 @@ impl Client {
     /// Has a read answered by that node from whatever state it is in, and writes down which one that was. In a session, the answer counts
     /// as the session's only if the state is not behind it; whether it does is answered, too.
     pub async fn read_on(&mut self, node: u64, action: Action) -> (Outcome, bool) {
-        self.ask(node, Level::Default, Question { action, placed: true }).await
+        let asked = self.ask(node, Level::Default, Question { action, placed: true }).await;
+        (asked.outcome, asked.counts)
     }
 
     /// Has a read answered by that node, as fresh as is said.
     pub async fn read_as(&mut self, node: u64, level: Level, action: Action) -> Outcome {
         // Asking for the position takes another way through the node.
         let placed = self.random.below(2) == 0;
-        self.ask(node, level, Question { action, placed }).await.0
+        self.ask(node, level, Question { action, placed }).await.outcome
     }
 
-    async fn ask(&mut self, node: u64, level: Level, question: Question) -> (Outcome, bool) {
+    async fn ask(&mut self, node: u64, level: Level, question: Question) -> Asked {
         let connected = self.turn_to(node, level).await;
         let id = self.call(self.number(), Some(node), question.action.clone());
         self.world.history().operation_mut(id).consistency = level.promise();
         if let Err(why) = connected {
             let outcome = Outcome::Refused(why);
             self.returned(id, outcome.clone(), None);
-            return (outcome, false);
+            return Asked { id, outcome, position: None, counts: false };
         }
         let mut values = Vec::new();
         if !exchange(&mut self.replica, &question.commands(), &mut values, self.answer_max).await {
@@ -250,11 +261,27 @@ impl Client {
             (Some(carried), Some(position)) => position >= carried,
             _ => false,
         };
-        if counts {
+        if counts && level.promise() != Consistency::Linearizable {
             self.world.history().operation_mut(id).consistency = Consistency::Session;
         }
         self.returned(id, outcome.clone(), position);
-        (outcome, counts)
+        Asked { id, outcome, position, counts }
+    }
+
+    /// Asks that node the same several times on one connection, each time as fresh as is said. What of it is not behind the session counts as the
+    /// session's, and is known to be of one life of the node.
+    pub async fn read_again(&mut self, node: u64, looks: &[(Level, Duration)], action: &Action) {
+        self.replica = None;
+        for (level, apart) in looks {
+            let asked = self.ask(node, *level, Question { action: action.clone(), placed: true }).await;
+            if self.replica.is_none() {
+                return;
+            }
+            if asked.outcome.reply().is_some() {
+                self.note_term(asked.id, asked.position);
+            }
+            sleep(*apart).await;
+        }
     }
 
     /// A read of the session, by any node that is not behind it.

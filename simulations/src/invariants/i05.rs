@@ -1,4 +1,5 @@
-//! I5: a TTL never grows without a write: exactly on one node in one term, across nodes within tick + lag + skew.
+//! I5: a TTL never grows without a write: exactly on one node in one term, across nodes within tick + lag + skew. The term is that of the last
+//! entry in the state that answered; whichever way a read was asked for.
 
 use talon_history::session;
 

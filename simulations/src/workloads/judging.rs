@@ -46,7 +46,7 @@ pub struct Checks {
 
 /// The checks of a kind.
 pub const fn checks(kind: WorkloadKind) -> Checks {
-    let ends = matches!(kind, WorkloadKind::Expiries | WorkloadKind::Sessions);
+    let ends = matches!(kind, WorkloadKind::Expiries | WorkloadKind::Sessions | WorkloadKind::Levels);
     Checks {
         linear: true,
         atomic: matches!(kind, WorkloadKind::Groups | WorkloadKind::Snapshots | WorkloadKind::Handles),

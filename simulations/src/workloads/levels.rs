@@ -1,4 +1,6 @@
-//! Levels: reads on any node that are as fresh as their connection asks for.
+//! Levels: reads on any node that are as fresh as their connection asks for. What is left of a key's time never grows meanwhile.
+
+use std::time::Duration;
 
 use talon_history::{Action, Word};
 
@@ -19,12 +21,22 @@ pub(super) async fn step(hand: &mut Hand) {
         40..46 => {
             hand.act(&place, Action::del(key)).await;
         }
+        46..60 => {
+            let (value, ms) = (hand.value(), 5_000 + hand.random.below(30_000) as i64);
+            let node = hand.client.someone();
+            // Nobody else writes it.
+            let key = Word::from(format!("{place}:{}", hand.number()));
+            hand.touch(vec![key.clone()]);
+            hand.client.begin_session();
+            hand.act(&place, Action::set_for_ms(key.clone(), value, ms)).await;
+            let looks: Vec<(Level, Duration)> = (0..3 + hand.random.below(4))
+                .map(|_| (level(hand), Duration::from_millis(hand.random.below(80))))
+                .collect();
+            hand.client.read_again(node, &looks, &Action::Pttl(key)).await;
+            hand.client.end_session();
+        }
         _ => {
-            let level = match hand.random.below(100) {
-                0..45 => Level::Linearizable,
-                45..90 => Level::Bounded([30, 100, 400, 2_000][hand.random.below(4) as usize]),
-                _ => Level::Snapshot,
-            };
+            let level = level(hand);
             let read = match hand.random.below(10) {
                 0..2 => Action::Exists(key),
                 2..4 => Action::Mget(vec![key]),
@@ -33,5 +45,14 @@ pub(super) async fn step(hand: &mut Hand) {
             let node = hand.client.someone();
             hand.client.read_as(node, level, read).await;
         }
+    }
+}
+
+fn level(hand: &mut Hand) -> Level {
+    match hand.random.below(100) {
+        0..40 => Level::Linearizable,
+        40..75 => Level::Bounded([30, 100, 400, 2_000][hand.random.below(4) as usize]),
+        75..85 => Level::Default,
+        _ => Level::Snapshot,
     }
 }
