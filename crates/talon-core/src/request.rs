@@ -7,11 +7,12 @@ use crate::command::Command;
 use crate::commands;
 use crate::commands::keys::{MOVE, SWAPDB};
 use crate::commands::publish::PUBLISH;
+use crate::commands::room::ReplyRoom;
 use crate::commands::strings::GET;
 use crate::commands::talon::{DELPREFIX, MARK, PURGE};
 use crate::database::Call;
 use crate::error::{Error, Fault, Refusal};
-use crate::reply::Reply;
+use crate::reply::{Reply, size_bytes};
 use crate::transaction::Transaction;
 
 /// Arguments of a request. Most requests have one or two, and those take no allocation.
@@ -128,7 +129,8 @@ fn looked_up(call: &Call) -> Option<&[u8]> {
     }
 }
 
-/// Carries out one call on a transaction. A refusal becomes an error reply; a transaction's reply is the array of its requests' replies.
+/// Carries out one call on a transaction. A refusal becomes an error reply; a transaction's reply is the array of its requests' replies. Once
+/// those have become as large as one reply may be, what would read is refused.
 ///
 /// # Errors
 /// Only a [`Fault`]: the node must stop.
@@ -136,8 +138,18 @@ pub fn execute(transaction: &mut Transaction<'_>, call: &Call) -> Result<Reply, 
     match call {
         Call::One(request) => request.execute(transaction),
         Call::Transaction(requests) => {
-            let replies = requests.iter().map(|request| request.execute(transaction)).collect::<Result<_, _>>()?;
-            Ok(Reply::Array(replies))
+            let mut room = ReplyRoom::new();
+            let mut full = None;
+            let replies = requests.iter().map(|request| {
+                // Only what reads can answer more than was sent. What writes is carried out, and its reply may be the last of a value.
+                if let Some(refusal) = full.clone().filter(|_| !request.command.is_write()) {
+                    return Ok(Reply::Error(refusal));
+                }
+                let reply = request.execute(transaction)?;
+                full = full.take().or_else(|| room.take(size_bytes(&reply)).err());
+                Ok(reply)
+            });
+            Ok(Reply::Array(replies.collect::<Result<_, _>>()?))
         }
     }
 }
