@@ -7,13 +7,14 @@ use crate::command::Command;
 use crate::commands;
 use crate::commands::keys::{MOVE, SWAPDB};
 use crate::commands::publish::PUBLISH;
+use crate::commands::room::ReplyRoom;
 use crate::commands::strings::GET;
 use crate::commands::talon::{DELPREFIX, MARK, PURGE};
 use crate::database::Call;
 use crate::entry::TRANSACTION_TOO_LARGE;
 use crate::error::{Error, Fault, Refusal};
 use crate::limits::TRANSACTION_WRITES_MAX;
-use crate::reply::Reply;
+use crate::reply::{Reply, size_bytes};
 use crate::transaction::Transaction;
 
 /// Arguments of a request. Most requests have one or two, and those take no allocation.
@@ -131,7 +132,7 @@ fn looked_up(call: &Call) -> Option<&[u8]> {
 }
 
 /// Carries out one call on a transaction. A refusal becomes an error reply; a transaction's reply is the array of its requests' replies, unless it
-/// leaves the transaction [overfull](Transaction::is_overfull).
+/// leaves the transaction [overfull](Transaction::is_overfull). Once those have become as large as one reply may be, what would read is refused.
 ///
 /// # Errors
 /// Only a [`Fault`]: the node must stop.
@@ -140,12 +141,21 @@ pub fn execute(transaction: &mut Transaction<'_>, call: &Call) -> Result<Reply, 
         Call::One(request) => request.execute(transaction),
         Call::Transaction(requests) => {
             transaction.limit_call(TRANSACTION_WRITES_MAX.max(call.size_bytes() as u64));
+            let mut room = ReplyRoom::new();
+            let mut full = None;
             let mut replies = Vec::with_capacity(requests.len());
             for request in requests {
-                replies.push(request.execute(transaction)?);
+                // Only what reads can answer more than was sent. What writes is carried out, and its reply may be the last of a value.
+                if let Some(refusal) = full.clone().filter(|_| !request.command.is_write()) {
+                    replies.push(Reply::Error(refusal));
+                    continue;
+                }
+                let reply = request.execute(transaction)?;
                 if transaction.is_overfull() {
                     return Ok(Reply::Error(TRANSACTION_TOO_LARGE));
                 }
+                full = full.take().or_else(|| room.take(size_bytes(&reply)).err());
+                replies.push(reply);
             }
             Ok(Reply::Array(replies))
         }

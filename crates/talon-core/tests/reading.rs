@@ -4,10 +4,11 @@ use std::cell::Cell;
 
 use bytes::Bytes;
 use talon_core::error::Fault;
-use talon_core::limits::{KEY_BYTES_MAX, SCAN_BYTES_MAX, SCAN_KEYS_MAX, VALUE_BYTES_MAX};
+use talon_core::limits::{KEY_BYTES_MAX, REPLY_BYTES_MAX, SCAN_BYTES_MAX, SCAN_KEYS_MAX, VALUE_BYTES_MAX};
+use talon_core::request::execute;
 use talon_core::script::{MemorySource, render, split_words};
 use talon_core::transaction::{ExpiryRows, NoteRows, Rows, Source, Transaction};
-use talon_core::{Record, Reply, Request, commands};
+use talon_core::{Call, Record, Reply, Request, commands};
 
 const NOW_MS: u64 = 1_000_000;
 
@@ -287,4 +288,31 @@ fn a_whole_scan_returns_every_key_once() {
     let live = (0..137).filter(|number| number % 5 != 0);
     assert_eq!(keys, live.map(|number| Reply::Bulk(Bytes::from(format!("{number:03}")))).collect::<Vec<_>>());
     assert_eq!(calls, 14);
+}
+
+#[test]
+fn the_replies_of_a_transaction_are_bounded_and_its_writes_are_carried_out() {
+    let mut source = filled(&["SET last 1"]);
+    let large = Bytes::from(vec![b'v'; VALUE_BYTES_MAX]);
+    let request = |line: &str| {
+        let mut words = split_words(line).expect("good quotes").into_iter();
+        let name = words.next().expect("a name");
+        Request::parse(&name, words.collect()).expect("a command")
+    };
+    let fit = REPLY_BYTES_MAX / VALUE_BYTES_MAX;
+    let mut requests = vec![Request::parse(b"SET", vec![Bytes::from("large"), large]).expect("a command")];
+    requests.extend((0..fit + 2).map(|_| request("GET large")));
+    requests.extend(["SET new 1", "GETDEL last", "GET new"].map(request));
+    let outcome = source.transact(NOW_MS, |transaction| execute(transaction, &Call::Transaction(requests)));
+    let Reply::Array(replies) = outcome.expect("memory has no faults") else { panic!("an array") };
+    let (reads, behind) = replies[1..].split_at(fit + 2);
+    let given = reads.iter().filter(|reply| matches!(reply, Reply::Bulk(bytes) if bytes.len() == VALUE_BYTES_MAX));
+    assert_eq!(given.count(), fit);
+    let is_refused =
+        |reply: &Reply| matches!(reply, Reply::Error(refusal) if refusal.line().starts_with("ERR reply exceeds"));
+    assert!(reads[fit..].iter().all(is_refused) && is_refused(&behind[2]));
+    assert_eq!(behind[..2], [Reply::Ok, Reply::bulk("1")]);
+    source.transact(NOW_MS, |transaction| {
+        assert_eq!(say(transaction, "MGET new last"), "1) \"1\"\n2) (nil)");
+    });
 }

@@ -4,7 +4,8 @@ mod support;
 
 use std::time::Duration;
 
-use support::{Door, Wire};
+use support::{Door, Wire, show};
+use talon_resp::Value;
 use talon_server::resp::RespSettings;
 use talon_server::secret::Secret;
 use tokio::io::AsyncWriteExt;
@@ -124,4 +125,25 @@ async fn who_speaks_http_gets_no_word() {
     let mut other = door.client().await;
     assert_eq!(other.say("EXISTS stolen").await, "(0)");
     assert_eq!(other.say("ECHO POST").await, "\"POST\"");
+}
+
+#[tokio::test]
+async fn what_the_server_itself_answers_in_a_transaction_is_bounded() {
+    const QUESTIONS: usize = 2_000;
+    let door = Door::open(1, RespSettings::default()).await;
+    let mut client = door.client().await;
+    let mut bytes = b"MULTI\r\n".to_vec();
+    bytes.extend(b"COMMAND DOCS\r\n".repeat(QUESTIONS));
+    bytes.extend(b"CLIENT SETNAME late\r\nSET a 1\r\nEXEC\r\n");
+    client.send(&bytes).await;
+    for _ in 0..QUESTIONS + 3 {
+        client.reply().await.expect("an answer");
+    }
+    let Some(Value::Array(replies)) = client.reply().await else { panic!("an array") };
+    let answered = replies.iter().take_while(|reply| matches!(reply, Value::Array(_))).count();
+    assert!((2..QUESTIONS).contains(&answered), "{answered}");
+    let refused = "!ERR not carried out: the replies of this transaction are too large";
+    assert!(replies[answered..QUESTIONS + 1].iter().all(|reply| show(reply) == refused));
+    assert_eq!(show(&replies[QUESTIONS + 1]), "OK", "data has a bound of its own");
+    assert_eq!(client.say("CLIENT GETNAME").await, "nil");
 }

@@ -7,7 +7,7 @@ pub mod introspection;
 pub mod keys;
 pub mod publish;
 mod range;
-mod room;
+pub(crate) mod room;
 pub mod strings;
 pub mod talon;
 

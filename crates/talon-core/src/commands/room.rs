@@ -7,12 +7,12 @@ use crate::limits::REPLY_BYTES_MAX;
 const ELEMENT_BYTES: usize = 32;
 
 /// How much room a reply still has.
-pub(super) struct ReplyRoom {
+pub(crate) struct ReplyRoom {
     bytes: usize,
 }
 
 impl ReplyRoom {
-    pub(super) fn new() -> ReplyRoom {
+    pub(crate) fn new() -> ReplyRoom {
         ReplyRoom { bytes: REPLY_BYTES_MAX }
     }
 
@@ -20,7 +20,7 @@ impl ReplyRoom {
     ///
     /// # Errors
     /// A refusal that names the limit.
-    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Refusal> {
         self.bytes = self
             .bytes
             .checked_sub(bytes + ELEMENT_BYTES)

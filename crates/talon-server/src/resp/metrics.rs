@@ -185,3 +185,18 @@ impl Tally {
 pub(crate) fn add(counter: &AtomicU64, count: usize) {
     counter.fetch_add(count as u64, Ordering::Relaxed);
 }
+/// Counts a number of open connections down again when it is dropped.
+pub(crate) struct Open<'a>(pub &'a AtomicU64);
+
+impl<'a> Open<'a> {
+    pub fn new(count: &'a AtomicU64) -> Open<'a> {
+        count.fetch_add(1, Ordering::Relaxed);
+        Open(count)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}

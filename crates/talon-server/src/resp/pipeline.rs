@@ -206,6 +206,7 @@ impl Pipeline {
         self.ready_bytes = 0;
         let mut outcomes = outcomes.into_iter();
         let mut whole = true;
+        let output_bytes_max = shared.tunables.output_bytes_max();
         let share = took / u32::try_from(self.slots.len()).unwrap_or(u32::MAX).max(1);
         for slot in self.slots.drain(..) {
             let reply = match slot.answer {
@@ -235,6 +236,11 @@ impl Pipeline {
             }
             if !slot.silent {
                 encode(&reply, slot.protocol, out);
+            }
+            // The connection will be cut off: nobody gets what comes behind.
+            if out.len() > output_bytes_max {
+                whole = false;
+                break;
             }
         }
         shared.metrics.count_calls(&mut self.tally, share, took);

@@ -1,7 +1,7 @@
 //! One connection's state, and the gate every request goes through.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use super::failover::Underway;
 use super::latency::LatencyEvents;
 use super::metrics::Metrics;
 use super::monitors::Monitors;
+use super::outbox::text_bytes;
 use super::pause::Pause;
 use super::pipeline::{After, Part, Pipeline};
 use super::pubsub::{Channels, Counts, Kind};
@@ -43,6 +44,10 @@ const PASSWORD_TOLD_EVERY: Duration = Duration::from_secs(1);
 const NOAUTH: Refusal = Refusal::new("NOAUTH Authentication required.");
 const NOT_IN_MULTI: Refusal = Refusal::new("ERR Command not allowed inside a transaction");
 const EXEC_ABORTED: Refusal = Refusal::new("EXECABORT Transaction discarded because of previous errors.");
+
+/// How many bytes of the server's own replies one EXEC may gather before it is written down.
+const EXEC_REPLY_BYTES_MAX: usize = 64 * 1024 * 1024;
+const EXEC_TOO_LARGE: Refusal = Refusal::new("ERR not carried out: the replies of this transaction are too large");
 
 /// What all connections of a front door share.
 #[derive(Debug)]
@@ -508,6 +513,7 @@ impl Session {
         let silent = self.is_silent();
         let mut requests = Vec::new();
         let mut parts = Vec::with_capacity(queue.commands.len());
+        let mut own_bytes = 0;
         for Queued { entry, work } in queue.commands {
             let name = entry.facts().name;
             let args = match &work {
@@ -529,6 +535,7 @@ impl Session {
                     }
                     Err(refusal) => Part::Ready(Reply::Error(refusal)),
                 },
+                Work::Server(..) if own_bytes > EXEC_REPLY_BYTES_MAX => Part::Ready(Reply::Error(EXEC_TOO_LARGE)),
                 Work::Server(command, args) => match command.action {
                     Action::Now(answer) | Action::Confirmed(answer) | Action::Led(answer) => {
                         let mut context = Context { session: self, shared, status: status() };
@@ -563,6 +570,9 @@ impl Session {
                     | Action::Container { .. } => continue,
                 },
             };
+            if let Part::Ready(reply) = &part {
+                own_bytes += text_bytes(reply);
+            }
             parts.push((entry.index, part));
         }
         // A snapshot's keys are not touched any more, and nothing is written.
@@ -670,21 +680,5 @@ fn prepare(entry: &Entry, request: &mut Request, shared: &Shared) -> Result<Afte
             Ok(After::Scan)
         }
         Treatment::Publish => Ok(After::Publish(first.clone())),
-    }
-}
-
-/// Counts a number of open connections down again when it is dropped.
-pub(crate) struct Open<'a>(pub &'a AtomicU64);
-
-impl<'a> Open<'a> {
-    pub fn new(count: &'a AtomicU64) -> Open<'a> {
-        count.fetch_add(1, Ordering::Relaxed);
-        Open(count)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

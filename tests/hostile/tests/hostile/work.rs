@@ -153,6 +153,29 @@ fn replies_that_would_be_larger_than_may_be_are_refused() {
 }
 
 #[test]
+fn a_transaction_that_reads_without_end_takes_bounded_room() {
+    let mut victim = Victim::start();
+    let mut client = victim.connect();
+    client.set_timeout(Duration::from_secs(60)).expect("a time");
+    let value = "v".repeat(4 << 20);
+    call(&mut client, &["SET", "large", &value]);
+    let before = victim.resident_bytes();
+    // Eight gigabytes, in an entry of the log: whoever applies it meets it again.
+    let mut bytes = [command(&[b"MULTI"]), command(&[b"SET", b"small", b"1"])].concat();
+    bytes.extend(command(&[b"GET", b"large"]).repeat(2000));
+    bytes.extend(command(&[b"EXEC"]));
+    client.send_bytes(&bytes).expect("sent");
+    for _ in 0..2002 {
+        client.receive_bytes().expect("queued");
+    }
+    let answer = client.receive_bytes().expect("answered");
+    assert!(answer.starts_with(b"*2001\r\n+OK\r\n$4194304\r\n"), "{:?}", &answer[..60]);
+    victim.is_well("a transaction that reads without end");
+    let grown = victim.resident_bytes().saturating_sub(before);
+    assert!(grown < 1500 * MEGABYTE, "{grown} bytes more");
+}
+
+#[test]
 fn asking_all_that_is_known_again_and_again_harms_nobody() {
     let mut victim = Victim::start();
     let before = victim.resident_bytes();
