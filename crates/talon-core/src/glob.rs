@@ -80,19 +80,26 @@ impl Glob {
     ///
     /// One oddity is Redis's: the empty text matches the pattern `*` and the empty one, but not `**`.
     pub fn matches(&self, text: &[u8]) -> bool {
-        let Some(tokens) = &self.tokens else { return false };
+        self.matches_within(text, usize::MAX).unwrap_or(false)
+    }
+
+    /// The same where it must not take long: `None` if so many steps do not tell. A step looks at one byte.
+    pub fn matches_within(&self, text: &[u8], steps_max: usize) -> Option<bool> {
+        let Some(tokens) = &self.tokens else { return Some(false) };
         if text.is_empty() {
-            return tokens.is_empty() || self.everything;
+            return Some(tokens.is_empty() || self.everything);
         }
+        let mut steps_left = steps_max;
         let (mut token_place, mut text_place) = (0, 0);
         // Behind the last star: the token, and the byte where that token was tried last.
         let mut retry = None;
         while text_place < text.len() {
+            steps_left = steps_left.checked_sub(1)?;
             match tokens.get(token_place) {
                 Some(Token::Star) => {
                     token_place += 1;
                     if token_place == tokens.len() {
-                        return true;
+                        return Some(true);
                     }
                     retry = Some((token_place, text_place));
                     continue;
@@ -104,11 +111,11 @@ impl Glob {
                 }
                 _ => {}
             }
-            let Some((behind_star, tried)) = retry else { return false };
+            let Some((behind_star, tried)) = retry else { return Some(false) };
             retry = Some((behind_star, tried + 1));
             (token_place, text_place) = (behind_star, tried + 1);
         }
-        tokens[token_place..].iter().all(|token| *token == Token::Star)
+        Some(tokens[token_place..].iter().all(|token| *token == Token::Star))
     }
 }
 

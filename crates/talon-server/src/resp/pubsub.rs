@@ -18,6 +18,11 @@ const NAME_BYTES_MAX: usize = 64 * 1024;
 /// How many bytes all names of one client take at most.
 const NAMES_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// How many steps a pattern may take with the name of a channel, whatever that is, and how many more for each of its bytes. Those that clients use
+/// take about one a byte. One that takes more would hold up whoever publishes, and whoever applies what is published.
+const MATCH_STEPS_MAX: usize = 4096;
+const MATCH_STEPS_PER_BYTE: usize = 4;
+
 /// What is subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -165,10 +170,8 @@ impl Channels {
             for client in subscribers.values() {
                 if client.outbox.push(Message::Reply(message.clone()), bytes_max) {
                     client.notices.raise(Notice::Push);
-                } else if !client.notices.has(Notice::Kill) {
-                    add(&metrics.connections_cut, 1);
-                    tracing::warn!(client = client.id, "a subscriber does not read its messages; cutting it off");
-                    client.notices.raise(Notice::Kill);
+                } else {
+                    cut_off(client, metrics, "a subscriber does not read its messages; cutting it off");
                 }
             }
         };
@@ -176,17 +179,23 @@ impl Channels {
             deliver(subscribers, Reply::Push(vec![Reply::bulk("message"), text(channel), text(message)]));
         }
         for (pattern, (glob, subscribers)) in &all.patterns {
-            if glob.matches(channel) {
-                let words = vec![Reply::bulk("pmessage"), text(pattern), text(channel), text(message)];
-                deliver(subscribers, Reply::Push(words));
+            match fits(glob, channel) {
+                Some(true) => {
+                    let words = vec![Reply::bulk("pmessage"), text(pattern), text(channel), text(message)];
+                    deliver(subscribers, Reply::Push(words));
+                }
+                Some(false) => {}
+                None => subscribers.values().for_each(|client| {
+                    cut_off(client, metrics, "a subscriber's pattern takes too long to match; cutting it off");
+                }),
             }
         }
     }
 
     /// How many a message to this channel would reach.
-    pub fn receivers(&self, channel: &Bytes) -> usize {
+    pub fn receivers(&self, channel: &[u8]) -> usize {
         let all = self.lock();
-        let by_pattern = all.patterns.values().filter(|(glob, _)| glob.matches(channel));
+        let by_pattern = all.patterns.values().filter(|(glob, _)| fits(glob, channel) == Some(true));
         by_pattern.map(|(_, subscribers)| subscribers.len()).sum::<usize>()
             + all.channels.get(channel).map_or(0, Subscribers::len)
     }
@@ -209,6 +218,19 @@ impl Channels {
     pub fn totals(&self) -> Counts {
         let all = self.lock();
         Counts { channels: all.channels.len(), patterns: all.patterns.len() }
+    }
+}
+
+/// Whether a channel's name fits a pattern; `None` = that takes too long to tell.
+fn fits(pattern: &Glob, channel: &[u8]) -> Option<bool> {
+    pattern.matches_within(channel, MATCH_STEPS_MAX + MATCH_STEPS_PER_BYTE * channel.len())
+}
+
+fn cut_off(client: &Client, metrics: &Metrics, why: &'static str) {
+    if !client.notices.has(Notice::Kill) {
+        add(&metrics.connections_cut, 1);
+        tracing::warn!(client = client.id, "{why}");
+        client.notices.raise(Notice::Kill);
     }
 }
 
@@ -268,6 +290,19 @@ mod tests {
         assert!(slow.notices.has(Notice::Kill) && !quick.notices.has(Notice::Kill));
         assert!((1..10).contains(&slow.outbox.take(usize::MAX).len()));
         assert_eq!(metrics.connections_cut.load(std::sync::atomic::Ordering::Relaxed), 1, "it is cut off once");
+    }
+
+    #[tokio::test]
+    async fn a_pattern_that_takes_too_long_costs_its_subscriber_the_connection() {
+        let (clients, channels, metrics) = (Clients::new(), Channels::default(), Metrics::default());
+        let (hostile, honest) = (client(&clients), client(&clients));
+        let (pattern, channel) = (["*", &"a".repeat(30_000), "b*c"].concat(), "a".repeat(60_000));
+        channels.subscribe(Kind::Pattern, &Bytes::from(pattern), &hostile, 10).expect("taken");
+        channels.subscribe(Kind::Pattern, &text("*a*a?a[a-c]*"), &honest, 10).expect("taken");
+        assert_eq!(channels.receivers(channel.as_bytes()), 1);
+        channels.publish(&Bytes::from(channel), &text("hello"), 1 << 20, &metrics);
+        assert!(hostile.notices.has(Notice::Kill) && !honest.notices.has(Notice::Kill));
+        assert_eq!((hostile.outbox.take(usize::MAX).len(), honest.outbox.take(usize::MAX).len()), (0, 1));
     }
 
     #[tokio::test]
