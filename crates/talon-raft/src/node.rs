@@ -399,7 +399,8 @@ impl Node {
             let leader = || status.borrow().leader().cloned();
             let is_busy = || proposing.stores.live().machine.is_busy();
             let is_unwatched = || proposing.stores.live().machine.is_unwatched();
-            proposing.proposer.run(proposing.raft.clone(), leadership, leader, is_busy, is_unwatched).await;
+            let (raft, disk_denial) = (proposing.raft.clone(), || proposing.disk.denial());
+            proposing.proposer.run(raft, leadership, leader, is_busy, is_unwatched, disk_denial).await;
         });
         if !restarted && inner.stores.live().machine.applied().is_nothing() {
             spawn(&ending, form(inner.clone(), network, identity));

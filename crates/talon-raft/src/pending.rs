@@ -79,9 +79,9 @@ impl Postponed {
         self.untouched.is_empty() && self.begun.is_empty()
     }
 
-    /// Nobody will propose them.
-    fn deny(self) {
-        self.untouched.into_iter().chain(self.begun).for_each(|ticket| ticket.deny(&Denied::ShuttingDown));
+    /// Answers what is left of them.
+    pub fn deny(self, denied: &Denied) {
+        self.untouched.into_iter().chain(self.begun).for_each(|ticket| ticket.deny(denied));
     }
 }
 
@@ -102,7 +102,7 @@ impl Pending {
         }
         let mut postponed = self.postponed();
         if postponed.closed {
-            return new.deny();
+            return new.deny(&Denied::ShuttingDown);
         }
         postponed.untouched.extend(new.untouched);
         postponed.begun.extend(new.begun);
@@ -124,7 +124,8 @@ impl Pending {
 
     /// Nobody proposes any more.
     pub fn close(&self) {
-        std::mem::replace(&mut *self.postponed(), Postponed { closed: true, ..Postponed::default() }).deny();
+        let all = std::mem::replace(&mut *self.postponed(), Postponed { closed: true, ..Postponed::default() });
+        all.deny(&Denied::ShuttingDown);
     }
 
     /// Keeps a proposal before it is handed to raft.

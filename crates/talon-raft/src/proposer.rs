@@ -210,6 +210,7 @@ impl Proposer {
         leader: impl Fn() -> Option<Member>,
         is_busy: impl Fn() -> bool,
         is_unwatched: impl Fn() -> bool,
+        disk_denial: impl Fn() -> Option<Denied>,
     ) {
         let _open = Open(self);
         let mut in_flight = FuturesUnordered::new();
@@ -223,7 +224,7 @@ impl Proposer {
         // How many pipelines are under way, without large ones.
         let mut under_way = 0;
         loop {
-            self.take_up_postponed();
+            self.take_up_postponed(&disk_denial);
             let now = *leadership.borrow_and_update();
             let may_act = !std::mem::take(&mut refused) && !self.paused.load(Ordering::Acquire);
             let may_propose = may_act && matches!(now, Leadership::Leading { .. });
@@ -330,11 +331,14 @@ impl Proposer {
         }
     }
 
-    /// Queues again what its entry left undone.
-    fn take_up_postponed(&self) {
+    /// Queues again what its entry left undone, unless the disk has become too full for more.
+    fn take_up_postponed(&self, disk_denial: &impl Fn() -> Option<Denied>) {
         let mut postponed = self.pending.take_up();
         if postponed.is_empty() {
             return;
+        }
+        if let Some(denied) = disk_denial() {
+            return postponed.deny(&denied);
         }
         let now_ms = self.time.monotonic_ms();
         for ticket in postponed.untouched.iter_mut().chain(&mut postponed.begun) {
