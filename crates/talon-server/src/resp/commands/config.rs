@@ -30,7 +30,7 @@ static SUBCOMMANDS: &[ServerCommand] = &[
     now(
         facts("config|resetstat", 2, ADMIN, Group::Server, "2.0.0", "Sets the counters of INFO back to zero."),
         |context, _| {
-            context.shared.metrics.reset();
+            context.shared.metrics.reset(context.status.expired_keys);
             Ok(Reply::Ok)
         },
     ),

@@ -6,6 +6,7 @@ mod command;
 pub(crate) mod config;
 mod connection;
 pub(crate) mod info;
+mod info_constants;
 mod latency;
 pub(crate) mod positions;
 mod pubsub;
