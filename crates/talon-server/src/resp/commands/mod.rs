@@ -1,5 +1,6 @@
 //! The commands of a connection, by family.
 
+mod absent;
 mod client;
 mod cluster;
 mod command;
@@ -32,6 +33,7 @@ pub(crate) fn families() -> impl Iterator<Item = &'static [ServerCommand]> {
         positions::ROWS,
         server::ROWS,
         config::ROWS,
+        absent::ROWS,
         slowlog::ROWS,
         latency::ROWS,
         command::ROWS,
