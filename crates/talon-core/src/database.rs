@@ -255,6 +255,8 @@ pub struct Status {
     pub serving: bool,
     /// Milliseconds since it last heard from a leader; 0 on the leader.
     pub heard_from_leader_ms: u64,
+    /// How many keys that had ended this node has removed since it was started.
+    pub expired_keys: u64,
 }
 
 impl Status {

@@ -103,6 +103,16 @@ enum Below {
     Blind,
 }
 
+impl Below {
+    /// When the stored record ends, if it is known that it does.
+    fn ends_at_ms(&self) -> Option<u64> {
+        match self {
+            Below::Known(expiry) => expiry.filter(|expiry| *expiry != 0),
+            Below::Blind => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Slot {
     below: Below,
@@ -140,6 +150,8 @@ pub struct Transaction<'a> {
     /// What was touched, if somebody wants to know.
     touches: Option<Touches>,
     held: Held,
+    /// How many records went because they had ended.
+    expired_keys: u64,
     position: u64,
     clock_ms: u64,
     reader_clock_ms: u64,
@@ -165,6 +177,7 @@ impl<'a> Transaction<'a> {
             published: Vec::new(),
             touches: None,
             held: Held::default(),
+            expired_keys: 0,
             position: source.position(),
             clock_ms,
             reader_clock_ms: clock_ms,
@@ -213,6 +226,12 @@ impl<'a> Transaction<'a> {
         if let Some(touches) = &mut self.touches {
             touches.keys.push(key.clone());
         }
+    }
+
+    /// How many records of keys that had ended were removed or written over so far: each key that ends counts once, unless it
+    /// went with a whole range, of which not every record is looked at.
+    pub fn expired_keys(&self) -> u64 {
+        self.expired_keys
     }
 
     /// What follows belongs to the entry with this index.
@@ -391,10 +410,12 @@ impl<'a> Transaction<'a> {
             None => {
                 let below = self.below(key)?;
                 self.held.add(bytes);
+                self.expired_keys += u64::from(below.ends_at_ms().is_some_and(|ends_ms| ends_ms <= self.clock_ms));
                 self.slots.insert_new(key.clone(), Slot { below, now: record, call });
                 0
             }
         };
+        self.expired_keys += u64::from(before != 0 && before <= self.clock_ms);
         if before != after {
             if before != 0 {
                 self.slot_expiries.remove(&(before, key.clone()));
@@ -625,10 +646,7 @@ impl<'a> Transaction<'a> {
         }
         self.range_expiries.into_iter().for_each(|(expiry, key)| visit(Change::RemoveExpiry(expiry, key)));
         for (key, slot) in self.slots.into_rows() {
-            let before = match slot.below {
-                Below::Known(expiry) => expiry.unwrap_or(0),
-                Below::Blind => 0,
-            };
+            let before = slot.below.ends_at_ms().unwrap_or(0);
             let nothing_below = matches!(slot.below, Below::Known(None));
             let after = slot.now.as_ref().map_or(0, |record| record.expire_at_ms);
             if before != 0 && before != after {

@@ -1,6 +1,7 @@
 //! What operators ask of a node.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::time::{Duration, Instant};
 
 use openraft::ChangeMembers;
@@ -24,6 +25,9 @@ const TRANSFER_MAX: Duration = Duration::from_millis(3000);
 const HASH_MAX: Duration = Duration::from_secs(120);
 /// How long one node may take to take over before another is asked.
 const TAKE_OVER_MAX: Duration = Duration::from_millis(300);
+/// How often it is looked whether any other voter still runs, and how long one may take to show.
+const ALONE_LOOK: Duration = Duration::from_millis(100);
+const ALONE_ANSWER_MAX: Duration = Duration::from_millis(500);
 /// How often something that is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -99,14 +103,43 @@ impl Inner {
         // Whoever was restarted just now stays out of elections for a lease and does not say so to raft: then the next one is
         // asked, and in the end the first one again.
         let deadline = Instant::now() + TRANSFER_MAX;
-        let mut outcome = Ok(());
-        for target in targets.into_iter().cycle() {
-            outcome = self.hand_over(target).await;
-            if outcome.is_ok() || Instant::now() >= deadline {
-                break;
+        let trying = async {
+            let mut outcome = Ok(());
+            for target in targets.into_iter().cycle() {
+                outcome = self.hand_over(target).await;
+                if outcome.is_ok() || Instant::now() >= deadline {
+                    break;
+                }
+            }
+            outcome
+        };
+        tokio::select! {
+            outcome = trying => outcome,
+            () = self.until_alone() => Err(AdminError::Refused("no other voter runs".to_owned())),
+        }
+    }
+
+    /// Returns when no other voter listens any more: where a cluster ends as a whole, nobody is left to take over.
+    pub(crate) async fn until_alone(&self) {
+        loop {
+            tokio::time::sleep(ALONE_LOOK).await;
+            let Ok(others) = self.targets(None) else { return };
+            let mut alone = true;
+            for id in others {
+                alone = alone && self.is_gone(id).await;
+            }
+            if alone {
+                return;
             }
         }
-        outcome
+    }
+
+    /// Whether a member's machine says that nobody listens there. One that says nothing may be slow, or cut off.
+    async fn is_gone(&self, id: u64) -> bool {
+        let Ok(member) = self.member(id) else { return true };
+        let connecting = self.environment.sockets.connect(member.host, member.raft_port);
+        let answer = tokio::time::timeout(ALONE_ANSWER_MAX, connecting).await;
+        matches!(answer, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
     }
 
     async fn hand_over(&self, target: u64) -> Result<(), AdminError> {
@@ -132,6 +165,14 @@ impl Inner {
             Ok(Ok(_)) => Ok(()),
             _ => Err(AdminError::TimedOut("no other leader has shown yet".to_owned())),
         }
+    }
+}
+
+/// That a leader ends and nobody takes over: nothing to warn of if nobody is there.
+pub(crate) fn tell_of_kept_leadership(error: &AdminError) {
+    match error {
+        AdminError::Refused(_) => tracing::info!(%error, "leadership was not handed over"),
+        _ => tracing::warn!(%error, "leadership was not handed over"),
     }
 }
 

@@ -437,7 +437,7 @@ impl Node {
             && self.inner.voter_sets().iter().any(|set| set.len() > 1)
             && let Err(error) = talon_core::Administer::transfer_leadership(self, None).await
         {
-            tracing::warn!(%error, "leadership was not handed over");
+            crate::admin::tell_of_kept_leadership(&error);
         }
         self.ending.cancel();
         if let Err(error) = self.inner.raft.shutdown().await {
@@ -454,6 +454,11 @@ impl Node {
         if let Ok(Err(error)) = workers.run(move || log.close()).await {
             tracing::error!(%error, "the log did not end cleanly");
         }
+    }
+
+    /// Returns when no other voter runs any more.
+    pub async fn until_alone(&self) {
+        self.inner.until_alone().await;
     }
 
     /// Figures for the metrics endpoint: name (without prefix), what it is, and the value.

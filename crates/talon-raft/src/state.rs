@@ -287,7 +287,7 @@ impl Stores {
         fs::rename(&source, &folder).map_err(io)?;
         sync_folder()?;
         let mut live = open_live(folder, self.memory_bytes, &*self.disks)?;
-        live.machine = live.machine.with_listeners(old.machine.listeners().clone());
+        live.machine = live.machine.in_place_of(&old.machine);
         // What was made of the old state is older than what is installed, and the log behind it will be gone: after a kill, too, it must not
         // be taken for the newest. If nobody is being sent it, it goes now; else when the transfer is over, under a name that says nothing.
         // What is installed may be that very checkpoint, where the state lost its end and is behind it.

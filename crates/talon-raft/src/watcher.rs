@@ -39,6 +39,7 @@ pub(crate) fn first_status(settings: &Settings) -> Status {
         clock_ms: 0,
         serving: false,
         heard_from_leader_ms: 0,
+        expired_keys: 0,
     }
 }
 
@@ -200,6 +201,7 @@ fn describe(inner: &Inner, seen: &Metrics, now: Leadership, serving: bool) -> St
             Role::Leader => 0,
             Role::Follower | Role::Learner => inner.watch_over.heard.age_ms(inner.time.monotonic_ms()),
         },
+        expired_keys: inner.stores.live().machine.expired_keys(),
     }
 }
 

@@ -117,6 +117,7 @@ impl Database for Talon {
             clock_ms: applied.clock_ms,
             serving: true,
             heard_from_leader_ms: 0,
+            expired_keys: self.machine().expired_keys(),
         })
     }
 

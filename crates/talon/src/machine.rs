@@ -5,6 +5,7 @@
 //! that belong to it.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -102,6 +103,7 @@ pub struct Machine {
     newest: RwLock<Arc<ReadView>>,
     watches: Arc<Watches>,
     listeners: Arc<Listeners>,
+    expired_keys: AtomicU64,
 }
 
 /// What only the one who applies has.
@@ -140,18 +142,25 @@ impl Machine {
             newest: RwLock::new(Arc::new(newest)),
             watches: Arc::default(),
             listeners: Arc::default(),
+            expired_keys: AtomicU64::new(0),
         })
     }
 
-    /// The same, with others to tell of messages: those of the state that it takes the place of.
+    /// The same, in the place of a state that nothing is applied to any more: it tells the same listeners, and counts on from there.
     #[must_use]
-    pub fn with_listeners(self, listeners: Arc<Listeners>) -> Machine {
-        Machine { listeners, ..self }
+    pub fn in_place_of(self, old: &Machine) -> Machine {
+        let expired_keys = AtomicU64::new(old.expired_keys());
+        Machine { listeners: old.listeners.clone(), expired_keys, ..self }
     }
 
     /// Who is told of messages.
     pub fn listeners(&self) -> &Arc<Listeners> {
         &self.listeners
+    }
+
+    /// How many keys that had ended were removed since the process began, each once.
+    pub fn expired_keys(&self) -> u64 {
+        self.expired_keys.load(Ordering::Relaxed)
     }
 
     /// What was applied last. All zero and empty when nothing was.
@@ -292,6 +301,7 @@ impl Machine {
         applied: AppliedState,
     ) -> Result<(), Fault> {
         let (touches, published) = (transaction.take_touches(), transaction.take_published());
+        let expired_keys = transaction.expired_keys();
         let Mutator { batch, expiry_rows, .. } = mutator;
         batch.clear(BATCH_KEEP_BYTES_MAX);
         expiry_rows.clear();
@@ -350,6 +360,7 @@ impl Machine {
         self.engine.write(batch, self.durability).map_err(fault)?;
         mutator.format_stored = true;
         mutator.expiry_rows.clear();
+        self.expired_keys.fetch_add(expired_keys, Ordering::Relaxed);
 
         // Nobody else writes, so this is the state of exactly `applied`.
         let view = self.engine.view().map_err(fault)?;

@@ -289,6 +289,20 @@ pub const DEVIATIONS: &[Deviation] = &[
         }),
     },
     Deviation {
+        subject: "`COMMAND DOCS`",
+        redis: "has the `arguments` of each command",
+        talon: "leaves them out",
+        reason: "the command table knows names, arity, flags and keys; a second list of arguments would only drift from what the parsers take",
+        example: None,
+    },
+    Deviation {
+        subject: "`ACL`",
+        redis: "has users, and shows hashes of their passwords",
+        talon: "tells of one user, `default`; a password is shown as `(set)`",
+        reason: "one password for all; nothing of it is shown",
+        example: None,
+    },
+    Deviation {
         subject: "`HELLO`, `INFO`, `ROLE`, `COMMAND`, `CONFIG GET`, `CLUSTER`, `SENTINEL`, `CLIENT ID/INFO/LIST`",
         redis: "describe a Redis server",
         talon: "describe this node in the same form",

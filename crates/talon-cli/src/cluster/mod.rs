@@ -93,7 +93,10 @@ impl ClusterCommand {
                 return Ok(if report.equal { ExitCode::SUCCESS } else { ExitCode::FAILURE });
             }
             Action::Add { node } => {
-                operator.add(&at, &member(node), timeout).await?;
+                let added = operator.add(&at, &member(node), timeout).await;
+                if let Err(error) = added {
+                    return Err(told_of_a_silent_member(&operator, &at, node, error).await);
+                }
                 format!(
                     "node {} is a learner and has caught up; `talon cluster promote {}` lets it vote",
                     node.id, node.id
@@ -127,6 +130,26 @@ impl ClusterCommand {
         // Whoever closes the pipe early (`| head`) has seen enough.
         let _ = writeln!(io::stdout(), "{text}");
     }
+}
+
+/// Why adding a node has failed; and if it is a member all the same, that it is, and the way back.
+async fn told_of_a_silent_member(operator: &Operator, at: &str, node: &Peer, error: OperatorError) -> OperatorError {
+    let OperatorError::Refused { at: refused_at, why } = error else { return error };
+    let is_member = match operator.status(at).await {
+        Ok(status) => status.members.iter().any(|member| member.id == node.id),
+        Err(_) => false,
+    };
+    let own = address(&node.host, node.grpc_port);
+    // One that answers is merely slow to catch up.
+    let (true, Err(silence)) = (is_member, operator.status(&own).await) else {
+        return OperatorError::Refused { at: refused_at, why };
+    };
+    let id = node.id;
+    let why = format!(
+        "{why}: node {id} is a member now, but does not answer ({silence}). Start it, and it catches up by itself; or take it back with \
+         `talon cluster remove {id}`, and never use its number for another node"
+    );
+    OperatorError::Refused { at: refused_at, why }
 }
 
 /// The cluster's member that a peer describes.

@@ -21,7 +21,7 @@ pub struct Shape {
     pub port: u16,
 }
 
-/// A folder that is ready for the nodes.
+/// A folder for the nodes.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -32,7 +32,8 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens `path`, or makes it; `wanted` has what was asked for explicitly, and `default` what it is otherwise.
+    /// Looks at `path`, or makes it, and changes nothing in it before [`Folder::claim`]. `(nodes, port)` has what was asked for explicitly,
+    /// and `default` what it is otherwise.
     ///
     /// # Errors
     /// If the folder holds something else, or a cluster of another shape than asked for, or the disk refuses.
@@ -73,11 +74,21 @@ impl Folder {
             return Ok(Folder { path, shape, is_new: false });
         }
         let shape = Shape { nodes: nodes.unwrap_or(default.nodes), port: port.unwrap_or(default.port) };
-        let folder = Folder { path, shape, is_new: true };
-        folder.clear().map_err(failed)?;
-        let text = toml::to_string(&shape).map_err(|error| DevError(format!("{REMEMBERED}: {error}")))?;
-        fs::write(&file, text).map_err(failed)?;
-        Ok(folder)
+        Ok(Folder { path, shape, is_new: true })
+    }
+
+    /// Makes it ready for the nodes, and remembers how they are formed.
+    ///
+    /// # Errors
+    /// If the disk refuses.
+    pub fn claim(&self) -> Result<(), DevError> {
+        if !self.is_new {
+            return Ok(());
+        }
+        let failed = |error: io::Error| DevError(format!("{}: {error}", self.path.display()));
+        self.clear().map_err(failed)?;
+        let text = toml::to_string(&self.shape).map_err(|error| DevError(format!("{REMEMBERED}: {error}")))?;
+        fs::write(self.path.join(REMEMBERED), text).map_err(failed)
     }
 
     /// Removes the nodes' folders, and only them.
@@ -116,9 +127,13 @@ mod tests {
         let path = root.path().join("data");
         let first = Folder::open(&path, false, (Some(5), None), DEFAULT).unwrap();
         assert!(first.is_new);
+        let other = Folder::open(&path, false, (Some(4), None), DEFAULT).unwrap();
+        assert_eq!(other.shape.nodes, 4, "nobody has claimed it");
+        first.claim().unwrap();
         fs::create_dir(first.of_node(1)).unwrap();
         let again = Folder::open(&path, false, (None, None), DEFAULT).unwrap();
         assert_eq!((again.shape, again.is_new), (Shape { nodes: 5, port: 6380 }, false));
+        again.claim().unwrap();
         assert!(again.of_node(1).exists());
         let other = Folder::open(&path, false, (Some(3), None), DEFAULT).unwrap_err();
         assert!(other.0.contains("5 nodes") && other.0.contains("--fresh"), "{other}");
@@ -128,10 +143,13 @@ mod tests {
     fn fresh_removes_the_nodes_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
         let folder = Folder::open(root.path(), false, (None, None), DEFAULT).unwrap();
+        folder.claim().unwrap();
         fs::create_dir(folder.of_node(1)).unwrap();
         fs::write(root.path().join("notes"), "mine").unwrap();
         let fresh = Folder::open(root.path(), true, (None, Some(7000)), DEFAULT).unwrap();
         assert_eq!((fresh.shape, fresh.is_new), (Shape { nodes: 3, port: 7000 }, true));
+        assert!(fresh.of_node(1).exists(), "not before it is certain that the nodes can start");
+        fresh.claim().unwrap();
         assert!(!fresh.of_node(1).exists() && root.path().join("notes").exists());
     }
 

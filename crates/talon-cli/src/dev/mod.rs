@@ -88,6 +88,7 @@ impl DevCommand {
         let folder = Folder::open(&self.data, self.fresh, (self.nodes, self.port), default)?;
         let plan = plan(&folder, &self.server)?;
         plan.iter().try_for_each(|planned| check_free(planned.settings.ports))?;
+        folder.claim()?;
         let (screen, writer) = Screen::start();
         let operator = Operator::new(plan[0].settings.requirepass.as_ref());
         let mut nodes = Nodes::new(plan, screen.clone(), operator, self.restart);

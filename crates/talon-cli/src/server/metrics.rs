@@ -190,6 +190,7 @@ pub(super) mod tests {
             clock_ms: 1_700_000_000_123,
             serving: true,
             heard_from_leader_ms: 0,
+            expired_keys: 0,
         }
     }
 

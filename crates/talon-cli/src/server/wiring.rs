@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use talon_core::{Administer, Database, Role};
+use talon_core::{AdminError, Administer, Database, Role};
 use talon_raft::{Node, NodeAddress};
 use talon_server::{Snapshots, grpc, resp};
 use tokio::runtime::Handle;
@@ -25,6 +25,9 @@ const SERVING_INTERVAL: Duration = Duration::from_millis(50);
 const INSISTENCE_PAUSE: Duration = Duration::from_secs(1);
 /// How long another node may take to take over leadership when this one goes down.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
+/// For so long a node that has handed leadership over goes on as a follower: clients that come again to the address they know are told
+/// who leads, instead of finding nobody.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How long the front doors may take to answer what is in flight, and raft to end, each.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(8);
 
@@ -199,7 +202,12 @@ impl House {
         let status = node.status();
         if status.role == Role::Leader && status.members.len() > 1 {
             match timeout(HANDOVER_TIMEOUT, node.transfer_leadership(None)).await {
-                Ok(Ok(())) => tracing::info!("another node leads"),
+                Ok(Ok(())) => {
+                    tracing::info!("another node leads");
+                    // Where all nodes end at once, there is nobody to name.
+                    let _ = timeout(FAREWELL, node.until_alone()).await;
+                }
+                Ok(Err(error @ AdminError::Refused(_))) => tracing::info!(%error, "leadership was not handed over"),
                 Ok(Err(error)) => tracing::warn!(%error, "leadership was not handed over"),
                 Err(_) => tracing::warn!("leadership was not handed over in time"),
             }

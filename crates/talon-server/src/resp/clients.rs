@@ -114,6 +114,15 @@ impl Client {
         self.since.elapsed()
     }
 
+    /// About how many bytes of memory it takes.
+    pub fn memory_bytes(&self) -> usize {
+        let (buffers, gathered) = {
+            let profile = self.profile();
+            (profile.buffer_bytes, profile.gathered_bytes)
+        };
+        std::mem::size_of::<Client>() + buffers + gathered + self.outbox.waiting().1
+    }
+
     /// Its line in `CLIENT LIST`.
     pub fn line(&self) -> String {
         let profile = self.profile().clone();
@@ -137,7 +146,7 @@ impl Client {
             flags.push('N');
         }
         let (messages, message_bytes) = self.outbox.waiting();
-        let memory = std::mem::size_of::<Client>() + profile.buffer_bytes + profile.gathered_bytes + message_bytes;
+        let memory = self.memory_bytes();
         format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={flags} db=0 sub={} psub={} ssub=0 multi={} qbuf={} \
              qbuf-free={} argv-mem=0 multi-mem={} rbs=0 rbp=0 obl=0 oll={messages} omem={message_bytes} tot-mem={memory} \

@@ -559,6 +559,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
 
     fn has_read(&mut self, count: usize) {
         add(&self.shared.metrics.bytes_in, count);
+        add(&self.shared.metrics.reads, 1);
         self.filled = self.input.len() == self.input.capacity();
         self.ended = count == 0;
         self.session.buffer_bytes = self.input.capacity() + self.output.capacity();
@@ -600,6 +601,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
                 Exchange::Written(0) | Exchange::Killed => return Err(End::Done),
                 Exchange::Written(count) => {
                     add(&self.shared.metrics.bytes_out, count);
+                    add(&self.shared.metrics.writes, 1);
                     written += count;
                     stall = None;
                 }

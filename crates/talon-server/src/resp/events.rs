@@ -116,6 +116,7 @@ mod tests {
             clock_ms: 0,
             serving: true,
             heard_from_leader_ms: 0,
+            expired_keys: 0,
         })
     }
 

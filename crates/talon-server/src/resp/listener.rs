@@ -48,16 +48,18 @@ pub async fn serve<L: Listener, D: Database + Administer>(
     let mut refusals = JoinSet::new();
     let watcher = watch_leadership(database.clone(), &shared);
     let sampler = shared.rates.watch(&shared.metrics);
+    let counter = shared.key_counts.count_when_wanted(&*database);
     let hears: Arc<dyn talon_core::Listener> = shared.clone();
     database.listen(Arc::downgrade(&hears));
     let sweeper = settings.snapshots.sweep();
-    tokio::pin!(watcher, sampler, sweeper);
+    tokio::pin!(watcher, sampler, counter, sweeper);
     loop {
         let accepted = tokio::select! {
             biased;
             () = shutdown.cancelled() => break,
             () = &mut watcher => continue,
             () = &mut sampler => continue,
+            () = &mut counter => continue,
             () = &mut sweeper => continue,
             Some(_) = tasks.join_next() => continue,
             Some(_) = refusals.join_next() => continue,

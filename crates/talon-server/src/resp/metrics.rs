@@ -47,6 +47,12 @@ pub struct Metrics {
     pub bytes_in: AtomicU64,
     /// Bytes written.
     pub bytes_out: AtomicU64,
+    /// Reads from clients' sockets.
+    pub reads: AtomicU64,
+    /// Writes to clients' sockets.
+    pub writes: AtomicU64,
+    /// What the database had counted of keys that end when CONFIG RESETSTAT was said.
+    pub(crate) expired_keys_before: AtomicU64,
     errors: Mutex<BTreeMap<String, u64>>,
     commands: Vec<CommandCounters>,
     latencies: Vec<Histogram>,
@@ -72,6 +78,9 @@ impl Default for Metrics {
             batches: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            expired_keys_before: AtomicU64::new(0),
             errors: Mutex::new(BTreeMap::new()),
             commands: table::counted().map(|_| CommandCounters::default()).collect(),
             latencies: table::counted().map(|_| Histogram::default()).collect(),
@@ -95,8 +104,9 @@ impl Metrics {
         self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Forgets what `CONFIG RESETSTAT` forgets.
-    pub fn reset(&self) {
+    /// Forgets what `CONFIG RESETSTAT` forgets; the database has counted so many keys that ended.
+    pub(crate) fn reset(&self, expired_keys: u64) {
+        self.expired_keys_before.store(expired_keys, Ordering::Relaxed);
         for counter in [
             &self.connections_received,
             &self.connections_rejected,
@@ -107,6 +117,8 @@ impl Metrics {
             &self.batches,
             &self.bytes_in,
             &self.bytes_out,
+            &self.reads,
+            &self.writes,
         ] {
             counter.store(0, Ordering::Relaxed);
         }

@@ -22,6 +22,7 @@ mod denied;
 mod events;
 mod failover;
 mod histogram;
+mod key_counts;
 mod latency;
 mod listener;
 mod metrics;

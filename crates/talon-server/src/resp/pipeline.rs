@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use talon_core::{Call, Outcome, Reply, Request, Status};
+use talon_core::{Call, Denied, Outcome, Refusal, Reply, Request, Status};
 use talon_resp::{Protocol, encode};
 
-use super::commands::info::{self, KeyCounts, Sections};
+use super::commands::info::{self, Sections};
 use super::deferred::Deferred;
+use super::key_counts::KeyCounts;
 use super::metrics::Tally;
 use super::session::Shared;
 use super::slowlog::Culprit;
@@ -42,6 +43,8 @@ pub(crate) enum Part {
 #[derive(Debug)]
 enum Answer {
     Ready(Reply),
+    /// Refused before it was carried out.
+    Rejected(Refusal),
     /// Several replies of one command, as they go out.
     Encoded(BytesMut),
     Call(After),
@@ -117,6 +120,13 @@ impl Pipeline {
         let command = entry.map(|entry| entry.index);
         self.ready_bytes += outbox::text_bytes(&reply);
         self.slots.push(Slot { protocol, silent, command, first_key: None, answer: Answer::Ready(reply) });
+    }
+
+    /// A request that is not carried out; it counts as rejected on this row.
+    pub fn rejected(&mut self, protocol: Protocol, silent: bool, counted: Option<&Entry>, refusal: Refusal) {
+        let command = counted.map(|entry| entry.index);
+        self.ready_bytes += refusal.line().len();
+        self.slots.push(Slot { protocol, silent, command, first_key: None, answer: Answer::Rejected(refusal) });
     }
 
     /// A command that has written its replies itself.
@@ -209,16 +219,22 @@ impl Pipeline {
         let output_bytes_max = shared.tunables.output_bytes_max();
         let share = took / u32::try_from(self.slots.len()).unwrap_or(u32::MAX).max(1);
         for slot in self.slots.drain(..) {
+            let mut rejected = false;
             let reply = match slot.answer {
                 Answer::Ready(reply) => Some(reply),
+                Answer::Rejected(refusal) => {
+                    rejected = true;
+                    Some(Reply::Error(refusal))
+                }
                 Answer::Encoded(replies) => {
                     out.extend_from_slice(&replies);
                     slot.command.into_iter().for_each(|command| self.tally.add(command, false));
                     continue;
                 }
-                Answer::Call(after) => outcomes
-                    .next()
-                    .and_then(|outcome| after.reply(outcome, slot.first_key.as_ref(), took, shared, status)),
+                Answer::Call(after) => outcomes.next().and_then(|outcome| {
+                    rejected = outcome.as_ref().is_err_and(|denied| after.is_rejected_by(denied));
+                    after.reply(outcome, slot.first_key.as_ref(), took, shared, status)
+                }),
             };
             let Some(reply) = reply else {
                 whole = false;
@@ -231,8 +247,10 @@ impl Pipeline {
                 }
                 _ => false,
             };
-            if let Some(command) = slot.command {
-                self.tally.add(command, failed);
+            match slot.command {
+                Some(command) if rejected => shared.metrics.count_rejected(command),
+                Some(command) => self.tally.add(command, failed),
+                None => {}
             }
             if !slot.silent {
                 encode(&reply, slot.protocol, out);
@@ -259,6 +277,11 @@ impl After {
         Reply::Array(replies.collect())
     }
 
+    /// Whether the database has carried out nothing of it.
+    fn is_rejected_by(&self, denied: &Denied) -> bool {
+        !matches!(self, After::Info { .. }) && !matches!(denied, Denied::InDoubt)
+    }
+
     fn reply(
         self,
         outcome: Outcome,
@@ -283,7 +306,7 @@ impl After {
             After::Info { sections, snapshot } => {
                 let counts = KeyCounts::of(&reply);
                 if let Some(counts) = counts.filter(|_| !snapshot) {
-                    shared.keep_key_counts(counts);
+                    shared.key_counts.keep(counts);
                 }
                 info::render(&sections, counts, shared, &status())
             }

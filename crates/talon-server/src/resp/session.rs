@@ -14,12 +14,13 @@ use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::clients::{Client, Clients};
-use super::commands::info::{self, KeyCounts};
+use super::commands::info;
 use super::cross_protocol;
 use super::cursors::Cursors;
 use super::deferred::Deferred;
 use super::denied;
 use super::failover::Underway;
+use super::key_counts::LastCount;
 use super::latency::LatencyEvents;
 use super::metrics::Metrics;
 use super::monitors::Monitors;
@@ -34,9 +35,6 @@ use super::slowlog::{Culprit, SlowLog};
 use super::table::{self, Action, Entry, Row, ServerCommand, Treatment};
 use super::topology;
 use super::tunables::Tunables;
-
-/// How old the numbers of keys in `INFO` may be when it was not asked for by name.
-const KEY_COUNT_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// How often the log is told of wrong passwords at most.
 const PASSWORD_TOLD_EVERY: Duration = Duration::from_secs(1);
@@ -73,7 +71,7 @@ pub(crate) struct Shared {
     pub rewriting: Arc<tokio::sync::Mutex<()>>,
     /// What CONFIG SET has changed, by Talon's names.
     changed: Mutex<BTreeSet<&'static str>>,
-    key_counts: Mutex<Option<(Instant, KeyCounts)>>,
+    pub key_counts: LastCount,
 }
 
 impl Shared {
@@ -96,7 +94,7 @@ impl Shared {
             rates: Rates::default(),
             rewriting: Arc::default(),
             changed: Mutex::default(),
-            key_counts: Mutex::new(None),
+            key_counts: LastCount::default(),
             settings,
         }
     }
@@ -109,16 +107,6 @@ impl Shared {
     /// What CONFIG SET has changed so far.
     pub fn changed(&self) -> BTreeSet<&'static str> {
         self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// What the keys are, if they were counted lately: counting may cost more than `INFO` should.
-    pub fn recent_key_counts(&self) -> Option<KeyCounts> {
-        let counted = *self.key_counts.lock().unwrap_or_else(PoisonError::into_inner);
-        counted.filter(|(when, _)| when.elapsed() <= KEY_COUNT_AGE_MAX).map(|(_, counts)| counts)
-    }
-
-    pub fn keep_key_counts(&self, counts: KeyCounts) {
-        *self.key_counts.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), counts));
     }
 }
 
@@ -146,6 +134,12 @@ struct Queued {
 enum Work {
     Data(Request),
     Server(&'static ServerCommand, Args),
+}
+
+/// Why a request is not carried out, and the row that counts it; what is not in the table is counted on none.
+struct Rejection {
+    counted: Option<&'static Entry>,
+    refusal: Refusal,
 }
 
 /// What MULTI has gathered.
@@ -272,16 +266,15 @@ impl Session {
             return self.refuse(None, unknown_command(&name, &args), pipeline);
         };
         match self.gate(entry, &args) {
-            Err(refusal) => {
-                shared.metrics.count_rejected(entry.index);
+            Err(Rejection { counted, refusal }) => {
                 if matches!(entry.row, Row::Server(ServerCommand { action: Action::Exec, .. })) {
                     self.queue = None;
                     self.watches.clear();
                     let reason = refusal.line().strip_prefix("ERR ").unwrap_or(refusal.line());
                     let line = format!("EXECABORT Transaction discarded because of: {reason}");
-                    return self.refuse(Some(entry), Refusal::from_string(line), pipeline);
+                    return self.refuse(counted, Refusal::from_string(line), pipeline);
                 }
-                self.refuse(Some(entry), refusal, pipeline);
+                self.refuse(counted, refusal, pipeline);
             }
             Ok((entry, row)) if self.gathers(row) => {
                 let work = match row {
@@ -335,26 +328,28 @@ impl Session {
     }
 
     /// Whether the request may go on, as far as its name and number of arguments tell; and which row answers it.
-    fn gate(&mut self, mut entry: &'static Entry, args: &[Bytes]) -> Result<(&'static Entry, Row), Refusal> {
+    fn gate(&mut self, entry: &'static Entry, args: &[Bytes]) -> Result<(&'static Entry, Row), Rejection> {
         let words = args.len() + 1;
+        entry.facts().check_arity(words).map_err(|refusal| Rejection { counted: Some(entry), refusal })?;
+        let entry = match entry.row {
+            Row::Server(ServerCommand { action: Action::Container { bare: Some(_), .. }, .. }) if args.is_empty() => {
+                entry
+            }
+            Row::Server(ServerCommand { action: Action::Container { .. }, .. }) | Row::DataContainer(_) => {
+                let name = args.first().map_or(&b""[..], |name| name);
+                let unknown = || Rejection { counted: None, refusal: unknown_subcommand(entry.facts().name, name) };
+                table::subcommand_entry(entry, name).ok_or_else(unknown)?
+            }
+            _ => entry,
+        };
+        self.admit(entry, words).map(|row| (entry, row)).map_err(|refusal| Rejection { counted: Some(entry), refusal })
+    }
+
+    /// The same for the row that answers it.
+    fn admit(&mut self, entry: &'static Entry, words: usize) -> Result<Row, Refusal> {
         entry.facts().check_arity(words)?;
         let row = match entry.row {
-            Row::Server(ServerCommand { action: Action::Container { bare: Some(bare), .. }, .. })
-                if args.is_empty() =>
-            {
-                Row::Server(bare)
-            }
-            Row::Server(ServerCommand { action: Action::Container { .. }, facts }) => {
-                let name = args.first().map_or(&b""[..], |name| name);
-                entry = table::subcommand_entry(entry, name).ok_or_else(|| unknown_subcommand(facts.name, name))?;
-                entry.facts().check_arity(words)?;
-                entry.row
-            }
-            Row::DataContainer(container) => {
-                let row = container.resolve(args)?;
-                entry = table::subcommand_entry(entry, &args[0]).unwrap_or(entry);
-                Row::Data(row)
-            }
+            Row::Server(ServerCommand { action: Action::Container { bare: Some(bare), .. }, .. }) => Row::Server(bare),
             row => row,
         };
         let facts = row.facts();
@@ -375,14 +370,15 @@ impl Session {
                 facts.name
             )));
         }
-        Ok((entry, row))
+        Ok(row)
     }
 
-    fn refuse(&mut self, entry: Option<&'static Entry>, refusal: Refusal, pipeline: &mut Pipeline) {
+    /// Answers what is not carried out.
+    fn refuse(&mut self, counted: Option<&'static Entry>, refusal: Refusal, pipeline: &mut Pipeline) {
         if let Some(queue) = &mut self.queue {
             queue.spoilt = true;
         }
-        self.answer(entry, Reply::Error(refusal), pipeline);
+        pipeline.rejected(self.protocol, self.is_silent(), counted, refusal);
     }
 
     /// Whether the reply to this command is not sent.
@@ -491,7 +487,8 @@ impl Session {
         if !queue.spoilt {
             queue.commands.push(Queued { entry, work });
         }
-        self.answer(Some(entry), Reply::Simple("QUEUED"), pipeline);
+        // It is counted when it is carried out.
+        self.answer(None, Reply::Simple("QUEUED"), pipeline);
     }
 
     /// Carries out what was gathered: the data commands as one call, the connection's in their places.
@@ -593,7 +590,7 @@ impl Session {
         let snapshot = self.choices.snapshot.is_some();
         match info::plan(args, shared, snapshot) {
             (sections, Some(count)) => Ok((count, After::Info { sections, snapshot })),
-            (sections, None) => Err(info::render(&sections, shared.recent_key_counts(), shared, &status())),
+            (sections, None) => Err(info::render(&sections, shared.key_counts.get(), shared, &status())),
         }
     }
 

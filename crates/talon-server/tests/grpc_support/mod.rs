@@ -87,6 +87,7 @@ impl Double {
                 clock_ms: 1_000_000,
                 serving: true,
                 heard_from_leader_ms: 0,
+                expired_keys: 0,
             })),
             changed: Notify::new(),
             writes_asked: AtomicU64::new(0),

@@ -58,6 +58,7 @@ impl MemoryDatabase {
             clock_ms: 1,
             serving: true,
             heard_from_leader_ms: 0,
+            expired_keys: 0,
         };
         MemoryDatabase {
             data: Mutex::new(MemorySource::default()),

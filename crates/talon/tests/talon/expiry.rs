@@ -70,8 +70,26 @@ fn a_rewritten_key_does_not_end_by_its_old_time() {
     kv.set(b"deleted", b"again", None).unwrap();
     world.clock.pass(10_000);
     assert_eq!(world.db().purge_expired().unwrap(), 1, "only the one under its new name");
+    assert_eq!(world.db().machine().expired_keys(), 1);
     assert_eq!(kv.keys_prefix(b"").unwrap(), [&b"deleted"[..], b"extended", b"persisted", b"set"]);
     assert_eq!(expiry_rows(&world), 1, "the index holds what has an expiry and nothing else");
+}
+
+#[test]
+fn a_key_that_ends_is_counted_when_its_record_goes_and_once() {
+    let world = World::new();
+    let kv = world.kv();
+    for key in [&b"purged"[..], b"written over", b"deleted", b"lives"] {
+        kv.set(key, b"v", Some(10)).unwrap();
+    }
+    kv.del(b"lives").unwrap();
+    world.clock.pass(10_000);
+    assert_eq!(world.db().machine().expired_keys(), 0, "nobody has met them yet");
+    kv.set(b"written over", b"w", None).unwrap();
+    kv.del(b"deleted").unwrap();
+    assert_eq!(world.db().machine().expired_keys(), 2);
+    world.db().purge_expired().unwrap();
+    assert_eq!(world.db().machine().expired_keys(), 3);
 }
 
 fn expiry_rows(world: &World) -> usize {

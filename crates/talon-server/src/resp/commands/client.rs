@@ -51,6 +51,24 @@ static SUBCOMMANDS: &[ServerCommand] = &[
         context.session.describe(Instant::now());
         Ok(Reply::Verbatim(context.session.client.line() + "\n"))
     }),
+    now(
+        facts(
+            "client|trackinginfo",
+            2,
+            OWN,
+            Group::Connection,
+            "6.2.0",
+            "Tells that nothing is tracked for this connection.",
+        ),
+        |_, _| {
+            let pairs = [
+                ("flags", Reply::Set(vec![Reply::bulk("off")])),
+                ("redirect", Reply::Integer(-1)),
+                ("prefixes", Reply::Array(vec![])),
+            ];
+            Ok(Reply::Map(pairs.into_iter().map(|(name, value)| (Reply::bulk(name), value)).collect()))
+        },
+    ),
     now(facts("client|list", -2, ADMIN, Group::Connection, "2.4.0", "Describes all connections."), list),
     now(facts("client|kill", -3, ADMIN, Group::Connection, "2.4.0", "Closes connections."), kill),
     ServerCommand {

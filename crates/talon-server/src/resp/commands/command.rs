@@ -216,7 +216,7 @@ fn describe(facts: &'static Facts, subcommands: &[&'static Facts]) -> Reply {
 }
 
 /// Redis's categories of commands, in its order, derived from flags and group.
-fn categories(facts: &Facts) -> Vec<&'static str> {
+pub(super) fn categories(facts: &Facts) -> Vec<&'static str> {
     let has = |flag| facts.flags.contains(&flag);
     let works_on_keys = has(Flag::Write) || has(Flag::Readonly);
     let mut categories = Vec::new();
@@ -232,11 +232,12 @@ fn categories(facts: &Facts) -> Vec<&'static str> {
     add(facts.group == Group::String, "@string");
     add(facts.group == Group::Bitmap, "@bitmap");
     add(has(Flag::Pubsub), "@pubsub");
-    add(has(Flag::Admin) || facts.name == "role", "@admin");
+    add(has(Flag::Admin) || matches!(facts.name, "role" | "lastsave"), "@admin");
     add(has(Flag::Fast), "@fast");
     add(!has(Flag::Fast), "@slow");
     add(
-        has(Flag::Admin) || matches!(facts.name, "info" | "keys" | "flushall" | "flushdb" | "swapdb" | "role"),
+        has(Flag::Admin)
+            || matches!(facts.name, "info" | "keys" | "flushall" | "flushdb" | "swapdb" | "role" | "lastsave"),
         "@dangerous",
     );
     let connection = matches!(facts.name, "readonly" | "readwrite" | "asking" | "wait")
@@ -271,7 +272,8 @@ fn tips(name: &str) -> &'static [&'static str] {
         | "cluster|links"
         | "cluster|replicas"
         | "cluster|slaves"
-        | "cluster|slots" => &["nondeterministic_output"],
+        | "cluster|slots"
+        | "lastsave" => &["nondeterministic_output"],
         "randomkey" => &["request_policy:all_shards", "nondeterministic_output"],
         "keys" => &["request_policy:all_shards", "nondeterministic_output_order"],
         "dbsize" => &["request_policy:all_shards", "response_policy:agg_sum"],
@@ -287,7 +289,9 @@ fn tips(name: &str) -> &'static [&'static str] {
         "slowlog|get" => &["request_policy:all_nodes", "nondeterministic_output"],
         "slowlog|len" => &["request_policy:all_nodes", "response_policy:agg_sum", "nondeterministic_output"],
         "wait" => &["request_policy:all_shards", "response_policy:agg_min"],
-        "command" | "command|docs" | "command|info" | "command|list" => &["nondeterministic_output_order"],
+        "command" | "command|docs" | "command|info" | "command|list" | "module|list" => {
+            &["nondeterministic_output_order"]
+        }
         _ => &[],
     }
 }

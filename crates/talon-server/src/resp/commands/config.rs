@@ -30,7 +30,7 @@ static SUBCOMMANDS: &[ServerCommand] = &[
     now(
         facts("config|resetstat", 2, ADMIN, Group::Server, "2.0.0", "Sets the counters of INFO back to zero."),
         |context, _| {
-            context.shared.metrics.reset();
+            context.shared.metrics.reset(context.status.expired_keys);
             Ok(Reply::Ok)
         },
     ),
@@ -56,6 +56,9 @@ type Get = fn(&Shared) -> String;
 /// A setting under the name Redis gives it, which cannot change while the server runs.
 struct Fixed(&'static str, Get);
 
+/// As `INFO` has it.
+const CLUSTER_ENABLED: &str = "cluster-enabled";
+
 static FIXED: &[Fixed] = &[
     // Every acknowledged write is in a log that was synced; there are no dumps.
     Fixed("appendfsync", |_| "always".to_owned()),
@@ -65,6 +68,8 @@ static FIXED: &[Fixed] = &[
         let (replies, messages) = (shared.tunables.output_bytes_max(), shared.settings.push_bytes_max);
         format!("normal {replies} 0 0 slave 0 0 0 pubsub {messages} 0 0")
     }),
+    // After so long without a word from the leader another one is elected.
+    Fixed("cluster-node-timeout", |shared| node_setting(shared, "election_timeout_ms_max")),
     Fixed("databases", |_| "1".to_owned()),
     Fixed("dir", |shared| node_setting(shared, "data_dir")),
     Fixed("maxmemory", |_| "0".to_owned()),
@@ -74,9 +79,11 @@ static FIXED: &[Fixed] = &[
     Fixed("port", |shared| shared.port.to_string()),
     Fixed("protected-mode", |shared| yes_or_no(shared.settings.protected_mode)),
     Fixed("proto-max-bulk-len", |shared| shared.settings.bulk_bytes_max.to_string()),
+    Fixed("replica-read-only", |_| "yes".to_owned()),
     // Never the password itself.
     Fixed("requirepass", |shared| if shared.settings.password.is_some() { "(set)".to_owned() } else { String::new() }),
     Fixed("save", |_| String::new()),
+    Fixed("slave-read-only", |_| "yes".to_owned()),
     Fixed("tcp-keepalive", |_| crate::resp::socket::KEEPALIVE.as_secs().to_string()),
 ];
 
@@ -175,12 +182,13 @@ fn node_setting(shared: &Shared, name: &str) -> String {
 }
 
 /// Everything, by name.
-fn settings(shared: &Shared) -> BTreeMap<String, String> {
+fn settings(Context { shared, status, .. }: &Context<'_>) -> BTreeMap<String, String> {
     // What has been changed is stronger than what the node was started with.
     let mut all: BTreeMap<String, String> = shared.settings.parameters.all().into_iter().collect();
     for Fixed(name, get) in FIXED {
         all.insert((*name).to_owned(), get(shared));
     }
+    all.insert(CLUSTER_ENABLED.to_owned(), yes_or_no(status.clustered));
     for tunable in TUNABLES {
         for name in tunable.redis.into_iter().chain([tunable.talon]) {
             all.insert(name.to_owned(), (tunable.get)(shared).to_string());
@@ -213,7 +221,7 @@ fn level_of_redis(level: &str) -> Option<&'static str> {
 
 fn get(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     let patterns: Vec<_> = args[1..].iter().map(name_pattern).collect();
-    let wanted = settings(context.shared)
+    let wanted = settings(context)
         .into_iter()
         .filter(|(name, _)| patterns.iter().any(|pattern| pattern.matches(name.as_bytes())));
     Ok(Reply::Map(wanted.map(|(name, value)| (text(name), text(value))).collect()))
@@ -254,7 +262,7 @@ fn set(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
             Change::Number(tunable, number(shared, tunable, &pair[1]).map_err(|why| failed(&why))?)
         } else if LOG_LEVEL.contains(&name.as_str()) {
             Change::LogLevel(log_level(shared, &name, &lossy(&pair[1])).map_err(|why| failed(&why))?)
-        } else if settings(shared).contains_key(&name) {
+        } else if settings(context).contains_key(&name) {
             return Err(failed("can't set immutable config"));
         } else {
             return Err(Refusal::from_string(format!(
@@ -383,7 +391,7 @@ mod tests {
 
     #[test]
     fn every_name_is_there_once() {
-        let names = FIXED.iter().map(|fixed| fixed.0).chain(LOG_LEVEL);
+        let names = FIXED.iter().map(|fixed| fixed.0).chain([CLUSTER_ENABLED]).chain(LOG_LEVEL);
         let names = names.chain(TUNABLES.iter().flat_map(|tunable| tunable.redis)).collect::<Vec<_>>();
         let unique: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(unique.len(), names.len());

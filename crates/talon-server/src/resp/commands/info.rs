@@ -5,9 +5,10 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use talon_core::commands::talon::KEYSPACE;
 use talon_core::{Reply, Request, Status};
 
+use super::info_constants;
+use crate::resp::key_counts::{self, KeyCounts};
 use crate::resp::session::Shared;
 use crate::resp::topology;
 use crate::resp::wall_clock::unix_time;
@@ -20,7 +21,7 @@ pub(crate) const REDIS_VERSION: &str = "7.0.15";
 pub(crate) struct Sections(BTreeSet<Section>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Section {
+pub(super) enum Section {
     Server,
     Clients,
     Memory,
@@ -80,27 +81,8 @@ impl Section {
     }
 }
 
-/// What is said of the keys.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct KeyCounts {
-    pub keys: i64,
-    /// How many of them will end.
-    pub ending: i64,
-    /// How long those have left on average.
-    pub left_ms: i64,
-}
-
-impl KeyCounts {
-    /// As they were counted, if they were.
-    pub fn of(reply: &Reply) -> Option<KeyCounts> {
-        let Reply::Array(counts) = reply else { return None };
-        let [Reply::Integer(keys), Reply::Integer(ending), Reply::Integer(left_ms)] = counts[..] else { return None };
-        Some(KeyCounts { keys, ending, left_ms })
-    }
-}
-
 /// What is asked for, and the request that counts the keys if that is needed: by name it is always counted, otherwise
-/// only when the last count is old. Those of a `snapshot` nobody else has counted.
+/// only when it never was. Those of a `snapshot` nobody else has counted.
 pub(crate) fn plan(args: &[Bytes], shared: &Shared, snapshot: bool) -> (Sections, Option<Request>) {
     let mut sections = BTreeSet::new();
     let mut by_name = false;
@@ -119,8 +101,8 @@ pub(crate) fn plan(args: &[Bytes], shared: &Shared, snapshot: bool) -> (Sections
             }
         }
     }
-    let counts = sections.contains(&Section::Keyspace) && (by_name || snapshot || shared.recent_key_counts().is_none());
-    (Sections(sections), counts.then(|| Request::new(&KEYSPACE, vec![])))
+    let counts = sections.contains(&Section::Keyspace) && (by_name || snapshot || shared.key_counts.get().is_none());
+    (Sections(sections), counts.then(key_counts::request))
 }
 
 /// The whole text, with these numbers of keys if they are known.
@@ -138,9 +120,9 @@ pub(crate) fn render(sections: &Sections, counts: Option<KeyCounts>, shared: &Sh
             // There are none.
             Section::Modules => {}
             Section::Latencystats => latency_stats(&mut lines, shared),
-            Section::Memory => memory(&mut lines),
-            Section::Persistence => persistence(&mut lines, status),
-            Section::Stats => stats(&mut lines, shared),
+            Section::Memory => memory(&mut lines, shared),
+            Section::Persistence => persistence(&mut lines, shared, status),
+            Section::Stats => stats(&mut lines, shared, status),
             Section::Replication => replication(&mut lines, shared, status),
             Section::Cpu => cpu(&mut lines),
             Section::Commandstats => command_stats(&mut lines, shared),
@@ -158,6 +140,7 @@ pub(crate) fn render(sections: &Sections, counts: Option<KeyCounts>, shared: &Sh
             },
             Section::Talon => talon(&mut lines, shared, status),
         }
+        info_constants::of(*section).iter().for_each(|(name, value)| lines.put(name, value));
     }
     Reply::Verbatim(out)
 }
@@ -205,7 +188,7 @@ fn clients(lines: &mut Lines<'_>, shared: &Shared) {
     lines.put("tracking_clients", 0);
 }
 
-fn memory(lines: &mut Lines<'_>) {
+fn memory(lines: &mut Lines<'_>, shared: &Shared) {
     let resident = process_bytes("VmRSS:");
     let peak = process_bytes("VmHWM:");
     let machine = system_bytes();
@@ -215,13 +198,11 @@ fn memory(lines: &mut Lines<'_>) {
     lines.put("used_memory_rss_human", human(resident));
     lines.put("used_memory_peak", peak);
     lines.put("used_memory_peak_human", human(peak));
+    lines.put("used_memory_peak_perc", format_args!("{:.2}%", resident as f64 * 100.0 / peak.max(1) as f64));
     lines.put("total_system_memory", machine);
     lines.put("total_system_memory_human", human(machine));
-    lines.put("used_memory_lua", 0);
-    lines.put("number_of_cached_scripts", 0);
-    lines.put("maxmemory", 0);
-    lines.put("maxmemory_human", "0B");
-    lines.put("maxmemory_policy", "noeviction");
+    let of_clients: usize = shared.clients.all().iter().map(|client| client.memory_bytes()).sum();
+    lines.put("mem_clients_normal", of_clients);
 }
 
 /// What the system counts as this process's memory under this name; 0 where it does not tell. It is all that is known: what of
@@ -251,19 +232,17 @@ fn human(bytes: u64) -> String {
     }
 }
 
-fn persistence(lines: &mut Lines<'_>, status: &Status) {
+fn persistence(lines: &mut Lines<'_>, shared: &Shared, status: &Status) {
     lines.put("loading", u8::from(!status.serving));
-    lines.put("async_loading", 0);
-    lines.put("rdb_changes_since_last_save", 0);
-    lines.put("rdb_bgsave_in_progress", 0);
-    lines.put("rdb_last_bgsave_status", "ok");
-    lines.put("aof_enabled", 1);
-    lines.put("aof_rewrite_in_progress", 0);
-    lines.put("aof_last_bgrewrite_status", "ok");
-    lines.put("aof_last_write_status", "ok");
+    lines.put("rdb_last_save_time", last_save_s(shared));
 }
 
-fn stats(lines: &mut Lines<'_>, shared: &Shared) {
+/// As in Redis where nothing was saved: when it was started, Unix seconds.
+pub(crate) fn last_save_s(shared: &Shared) -> u64 {
+    unix_time().saturating_sub(shared.started.elapsed()).as_secs()
+}
+
+fn stats(lines: &mut Lines<'_>, shared: &Shared, status: &Status) {
     let metrics = &shared.metrics;
     for (name, counter) in [
         ("total_connections_received", &metrics.connections_received),
@@ -271,6 +250,8 @@ fn stats(lines: &mut Lines<'_>, shared: &Shared) {
         ("total_net_input_bytes", &metrics.bytes_in),
         ("total_net_output_bytes", &metrics.bytes_out),
         ("rejected_connections", &metrics.connections_rejected),
+        ("total_reads_processed", &metrics.reads),
+        ("total_writes_processed", &metrics.writes),
     ] {
         lines.put(name, counter.load(Ordering::Relaxed));
     }
@@ -279,10 +260,7 @@ fn stats(lines: &mut Lines<'_>, shared: &Shared) {
     lines.put("instantaneous_input_kbps", format_args!("{:.2}", rates.bytes_in as f64 / 1024.0));
     lines.put("instantaneous_output_kbps", format_args!("{:.2}", rates.bytes_out as f64 / 1024.0));
     lines.put("total_error_replies", metrics.errors().values().sum::<u64>());
-    // Facts: nothing is evicted, and nothing forks. Which keys were found is not counted, so `keyspace_hits` is not there.
-    for name in ["evicted_keys", "evicted_clients", "total_forks", "latest_fork_usec"] {
-        lines.put(name, 0);
-    }
+    lines.put("expired_keys", status.expired_keys.saturating_sub(metrics.expired_keys_before.load(Ordering::Relaxed)));
     let subscribed = shared.channels.totals();
     lines.put("pubsub_channels", subscribed.channels);
     lines.put("pubsub_patterns", subscribed.patterns);
@@ -318,20 +296,34 @@ fn replication(lines: &mut Lines<'_>, shared: &Shared, status: &Status) {
     lines.put("master_failover_state", failover);
     lines.put("master_replid", topology::replication_name(status));
     lines.put("master_repl_offset", if topology::leads(status) { status.last_log_index } else { status.applied_index });
+    // Offsets are places in the log, and of that so much is still there.
+    lines.put("repl_backlog_first_byte_offset", status.first_log_index);
+    lines.put("repl_backlog_histlen", (status.last_log_index + 1).saturating_sub(status.first_log_index));
 }
 
 fn cpu(lines: &mut Lines<'_>) {
-    // utime and stime are the 14th and 15th fields, in ticks of 10 ms; the name before them may hold spaces.
-    let ticks = std::fs::read_to_string("/proc/self/stat").ok().and_then(|text| {
-        let (_, after_name) = text.rsplit_once(')')?;
-        let mut fields = after_name.split_whitespace().skip(11);
-        let user: u64 = fields.next()?.parse().ok()?;
-        let system: u64 = fields.next()?.parse().ok()?;
-        Some((user, system))
-    });
-    let (user, system) = ticks.unwrap_or_default();
-    lines.put("used_cpu_sys", format_args!("{:.6}", system as f64 / 100.0));
-    lines.put("used_cpu_user", format_args!("{:.6}", user as f64 / 100.0));
+    let process = cpu_ticks("/proc/self/stat");
+    // The first thread has the number of the process.
+    let main_thread = cpu_ticks(&format!("/proc/self/task/{}/stat", std::process::id()));
+    for (name, ticks) in [
+        ("used_cpu_sys", process[1]),
+        ("used_cpu_user", process[0]),
+        ("used_cpu_sys_children", process[3]),
+        ("used_cpu_user_children", process[2]),
+        ("used_cpu_sys_main_thread", main_thread[1]),
+        ("used_cpu_user_main_thread", main_thread[0]),
+    ] {
+        lines.put(name, format_args!("{:.6}", ticks as f64 / 100.0));
+    }
+}
+
+/// utime, stime, cutime and cstime: the fields from the 14th on, in ticks of 10 ms; the name before them may hold spaces. 0 where the
+/// system does not tell.
+fn cpu_ticks(file: &str) -> [u64; 4] {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let after_name = text.rsplit_once(')').map_or("", |(_, after_name)| after_name);
+    let mut fields = after_name.split_whitespace().skip(11).map(|field| field.parse().unwrap_or(0));
+    std::array::from_fn(|_| fields.next().unwrap_or(0))
 }
 
 fn command_stats(lines: &mut Lines<'_>, shared: &Shared) {

@@ -1,11 +1,13 @@
 //! The commands of a connection, by family.
 
+mod absent;
 mod client;
 mod cluster;
 mod command;
 pub(crate) mod config;
 mod connection;
 pub(crate) mod info;
+mod info_constants;
 mod latency;
 pub(crate) mod positions;
 mod pubsub;
@@ -31,6 +33,7 @@ pub(crate) fn families() -> impl Iterator<Item = &'static [ServerCommand]> {
         positions::ROWS,
         server::ROWS,
         config::ROWS,
+        absent::ROWS,
         slowlog::ROWS,
         latency::ROWS,
         command::ROWS,

@@ -57,6 +57,20 @@ static SUBCOMMANDS: &[ServerCommand] = &[
         |context, _| Ok(Reply::Integer(context.shared.channels.totals().patterns as i64)),
     ),
     now(
+        facts("pubsub|shardchannels", -2, ASKS, Group::Pubsub, "7.0.0", "Answers shard channels: there are none."),
+        |_, args| match args {
+            [_] | [_, _] => Ok(Reply::Array(vec![])),
+            _ => Err(talon_core::command::wrong_arity("pubsub|shardchannels")),
+        },
+    ),
+    now(
+        facts("pubsub|shardnumsub", -2, ASKS, Group::Pubsub, "7.0.0", "Tells that nobody listens to shard channels."),
+        |_, args| {
+            let counted = args[1..].iter().flat_map(|channel| [Reply::Bulk(channel.clone()), Reply::Integer(0)]);
+            Ok(Reply::Array(counted.collect()))
+        },
+    ),
+    now(
         facts("pubsub|help", 2, &[Flag::Loading, Flag::Stale], Group::Pubsub, "6.2.0", "Lists the subcommands."),
         |_, _| Ok(help("PUBSUB", SUBCOMMANDS)),
     ),

@@ -4,6 +4,8 @@ use bytes::Bytes;
 use talon_core::{Flag, Group, Member, MemberRole, Refusal, Reply, Status};
 
 use super::{help, text};
+use crate::resp::deferred::Deferred;
+use crate::resp::failover::Failover;
 use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, led, now};
 use crate::resp::topology::{self, node_name};
@@ -52,6 +54,20 @@ static SUBCOMMANDS: &[ServerCommand] = &[
         facts("sentinel|ckquorum", 3, OWN, Group::Server, "2.8.4", "Tells whether a leader can be elected."),
         check_quorum,
     ),
+    ServerCommand {
+        facts: facts(
+            "sentinel|failover",
+            3,
+            OWN,
+            Group::Server,
+            "2.8.4",
+            "Hands leadership to another voter; answered when that leads.",
+        ),
+        action: Action::Deferred(|context, args| {
+            known(context, &args[1])?;
+            Failover::parse(context, &[]).map(Deferred::Failover)
+        }),
+    },
     now(facts("sentinel|help", 2, OWN, Group::Server, "6.2.0", "Lists the subcommands."), |_, _| {
         Ok(help("SENTINEL", SUBCOMMANDS))
     }),

@@ -1,10 +1,11 @@
-//! `INFO`, `ROLE`, `FAILOVER` and `TIME`.
+//! `INFO`, `ROLE`, `FAILOVER`, `LASTSAVE` and `TIME`.
 
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use talon_core::{Flag, Group, Refusal, Reply};
 
+use super::info::last_save_s;
 use super::text;
 use crate::resp::deferred::Deferred;
 use crate::resp::failover::Failover;
@@ -62,6 +63,17 @@ pub(super) static ROWS: &[ServerCommand] = &[
         ),
         action: Action::Deferred(|context, args| Failover::parse(context, args).map(Deferred::Failover)),
     },
+    now(
+        facts(
+            "lastsave",
+            1,
+            OPEN,
+            Group::Server,
+            "1.0.0",
+            "Answers when the server was started, as Redis does that dumps nothing: what is answered is on the disk.",
+        ),
+        |context, _| Ok(Reply::Integer(i64::try_from(last_save_s(context.shared)).unwrap_or(i64::MAX))),
+    ),
     now(facts("time", 1, OPEN, Group::Server, "2.6.0", "Answers this node's wall clock."), time),
 ];
 
