@@ -11,6 +11,7 @@ use talon_core::Status;
 use talon_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::liveness::Liveness;
 use crate::timekeeper::Timekeeper;
 use crate::transport::{Gate, Network};
 use crate::types::NodeAddress;
@@ -95,6 +96,7 @@ struct Asker {
     status: watch::Receiver<Arc<Status>>,
     time: Arc<Timekeeper>,
     known: Arc<Mutex<Known>>,
+    liveness: Arc<Liveness>,
 }
 
 impl Prober {
@@ -104,10 +106,11 @@ impl Prober {
         gate: Arc<dyn Gate>,
         status: watch::Receiver<Arc<Status>>,
         time: Arc<Timekeeper>,
+        liveness: Arc<Liveness>,
     ) -> Prober {
         let started_ms = time.monotonic_ms();
         let known = Arc::new(Mutex::new(Known { newest: None, held: None, started_ms }));
-        let asker = Asker { network, gate, status, time: time.clone(), known: known.clone() };
+        let asker = Asker { network, gate, status, time: time.clone(), known: known.clone(), liveness };
         let (proved, waiting) = mpsc::channel(WAITING_MAX);
         tokio::spawn(asker.clone().run(waiting, false));
         let (leased, waiting) = mpsc::channel(WAITING_MAX);
@@ -195,7 +198,10 @@ impl Asker {
             _ = status.wait_for(|status| status.version != version) => return Err(Unanswered::Unknown),
         };
         match answer {
-            Ok(reply) => Ok(Point { sent_ms, index: reply.index, clock_ms: reply.clock_ms }),
+            Ok(reply) => {
+                self.liveness.learn(leader.id, sent_ms, reply.members);
+                Ok(Point { sent_ms, index: reply.index, clock_ms: reply.clock_ms })
+            }
             Err(error) => {
                 tracing::debug!(leader = leader.id, message = error.message(), "the leader gave no read index");
                 let gone = talon_proto::nobody_listens(&error);

@@ -3,10 +3,13 @@
 //! The names and words are those of Redis's Sentinel: <https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/>
 //! ("Pub/Sub messages").
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use talon_core::{Member, MemberRole, Status};
+
+use super::topology;
 
 /// A channel and a message.
 pub(crate) type Event = (&'static str, Bytes);
@@ -18,13 +21,21 @@ pub(crate) struct Events {
     leader: Option<Member>,
     /// Whether it was said that nobody leads.
     is_down: bool,
+    /// Of which followers it was said that they are down.
+    down: BTreeSet<u64>,
     seen: Arc<Status>,
 }
 
 impl Events {
     /// From this status on; `name` is what `SENTINEL` calls the cluster.
     pub fn new(name: &str, status: Arc<Status>) -> Events {
-        Events { name: name.to_owned(), leader: status.leader().cloned(), is_down: false, seen: status }
+        Events {
+            name: name.to_owned(),
+            leader: status.leader().cloned(),
+            is_down: false,
+            down: BTreeSet::new(),
+            seen: status,
+        }
     }
 
     /// What has happened since.
@@ -63,6 +74,15 @@ impl Events {
                 events.push(("+sentinel", self.other("sentinel", member, new)));
             }
             self.leader = Some(new.clone());
+            self.down.retain(|id| now.members.iter().any(|member| member.id == *id));
+            for member in &now.members {
+                let failed = member.id != new.id && topology::has_failed(&now, member);
+                if failed && self.down.insert(member.id) {
+                    events.push(("+sdown", self.other("slave", member, new)));
+                } else if !failed && self.down.remove(&member.id) {
+                    events.push(("-sdown", self.other("slave", member, new)));
+                }
+            }
         }
         self.seen = now;
         events.into_iter().map(|(channel, words)| (channel, Bytes::from(words))).collect()
@@ -86,7 +106,7 @@ fn place(member: &Member) -> (&str, u16) {
 
 #[cfg(test)]
 mod tests {
-    use talon_core::Role;
+    use talon_core::{DOWN_AFTER_MS, Role};
 
     use super::*;
 
@@ -99,6 +119,7 @@ mod tests {
             raft_port: 0,
             role: MemberRole::Voter,
             matched_index: None,
+            silent_ms: None,
         });
         Arc::new(Status {
             version: 0,
@@ -107,6 +128,8 @@ mod tests {
             role: Role::Follower,
             clustered: true,
             leader_id,
+            last_leader_id: leader_id,
+            led_ms_ago: None,
             term: 1,
             members: members.collect(),
             applied_index: 0,
@@ -141,6 +164,20 @@ mod tests {
             ]
         );
         assert!(events.follow(status(3, Some(2))).is_empty());
+    }
+
+    #[test]
+    fn a_follower_that_is_not_heard_is_down_until_it_is_heard() {
+        let silent = |silent_ms| {
+            let mut status = Status::clone(&status(3, Some(1)));
+            status.members[2].silent_ms = Some(silent_ms);
+            Arc::new(status)
+        };
+        let mut events = Events::new("talon", silent(0));
+        assert!(events.follow(silent(DOWN_AFTER_MS - 1)).is_empty());
+        assert_eq!(lines(events.follow(silent(DOWN_AFTER_MS))), ["+sdown slave h3:6383 h3 6383 @ talon h1 6381"]);
+        assert!(events.follow(silent(DOWN_AFTER_MS + 1)).is_empty(), "it is said once");
+        assert_eq!(lines(events.follow(silent(10))), ["-sdown slave h3:6383 h3 6383 @ talon h1 6381"]);
     }
 
     #[test]

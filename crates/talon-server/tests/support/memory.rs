@@ -40,6 +40,7 @@ impl MemoryDatabase {
                 raft_port: resp_port + 2000 + (id as u16 - 1),
                 role: MemberRole::Voter,
                 matched_index: Some(0),
+                silent_ms: Some(0),
             })
             .collect();
         let status = Status {
@@ -49,6 +50,8 @@ impl MemoryDatabase {
             role: Role::Leader,
             clustered: nodes > 1,
             leader_id: Some(1),
+            last_leader_id: Some(1),
+            led_ms_ago: Some(0),
             term: 1,
             members,
             applied_index: 0,
