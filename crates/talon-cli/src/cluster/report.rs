@@ -99,8 +99,8 @@ impl StatusReport {
             "state",
             "applied",
             "lag",
-            "hears, ms ago",
-            "heard, ms ago",
+            "heard leader, ms ago",
+            "leader heard it, ms ago",
         ]);
         for node in &self.nodes {
             let state = match (&node.error, node.serving) {

@@ -7,12 +7,34 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use talon_core::{Member, MemberRole, Status};
+use talon_core::{Member, MemberRole, Refusal, Status};
 
 use super::topology;
 
 /// A channel and a message.
 pub(crate) type Event = (&'static str, Bytes);
+
+/// Where they are told. Nobody else publishes there: with Redis, Sentinels are other processes, and what they say sends all clients elsewhere.
+const CHANNELS: [&str; 9] = [
+    "+sdown",
+    "-sdown",
+    "+odown",
+    "-odown",
+    "+elected-leader",
+    "+failover-end",
+    "+switch-master",
+    "+slave",
+    "+sentinel",
+];
+
+/// What a client is told that publishes there.
+pub(crate) const RESERVED: Refusal =
+    Refusal::new("ERR this channel is for what the cluster itself tells of its leader and members");
+
+/// Whether this channel is for events only.
+pub(crate) fn is_reserved(channel: &[u8]) -> bool {
+    matches!(channel, [b'+' | b'-', ..]) && CHANNELS.iter().any(|own| own.as_bytes() == channel)
+}
 
 /// Follows the status, and says what is to be told.
 pub(crate) struct Events {
@@ -143,6 +165,7 @@ mod tests {
     }
 
     fn lines(events: Vec<Event>) -> Vec<String> {
+        assert!(events.iter().all(|(channel, _)| is_reserved(channel.as_bytes())), "{events:?}");
         events.iter().map(|(channel, words)| format!("{channel} {}", String::from_utf8_lossy(words))).collect()
     }
 

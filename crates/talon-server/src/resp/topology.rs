@@ -51,6 +51,15 @@ pub(crate) fn has_failed(status: &Status, member: &Member) -> bool {
     member.id != status.node_id && (led || member.is_down())
 }
 
+/// For so long after it led, a node reckons with clients that take it for the leader still, ms: those of a cluster client learn of another
+/// leader by being redirected, and reads are not.
+const LED_LATELY_MS_MAX: u64 = 60_000;
+
+/// Whether this node has led a short time ago.
+pub(crate) fn led_lately(status: &Status) -> bool {
+    status.led_ms_ago.is_some_and(|led_ms_ago| led_ms_ago < LED_LATELY_MS_MAX)
+}
+
 /// Whether a follower's word from its leader is recent enough to call the link up.
 pub(crate) fn link_up(status: &Status) -> bool {
     const SILENCE_MAX_MS: u64 = 10_000;

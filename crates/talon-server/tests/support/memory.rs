@@ -51,7 +51,7 @@ impl MemoryDatabase {
             clustered: nodes > 1,
             leader_id: Some(1),
             last_leader_id: Some(1),
-            led_ms_ago: Some(0),
+            led_ms_ago: None,
             term: 1,
             members,
             applied_index: 0,
@@ -79,6 +79,7 @@ impl MemoryDatabase {
         self.status.send_modify(|status| {
             let mut next = Status::clone(status);
             change(&mut next);
+            next.last_leader_id = next.leader_id.or(next.last_leader_id);
             next.version += 1;
             *status = Arc::new(next);
         });

@@ -11,7 +11,7 @@ use crate::resp::deferred::Deferred;
 use crate::resp::session::Context;
 use crate::resp::slot::{SLOTS, key_slot};
 use crate::resp::slot_keys::SlotKeys;
-use crate::resp::table::{Action, ServerCommand, confirmed, facts, now};
+use crate::resp::table::{Action, ServerCommand, confirmed, facts, led, now};
 use crate::resp::topology::{self, node_name};
 
 const STALE: &[Flag] = &[Flag::Stale];
@@ -24,12 +24,9 @@ pub(super) static ROWS: &[ServerCommand] = &[ServerCommand {
 }];
 
 static SUBCOMMANDS: &[ServerCommand] = &[
-    confirmed(facts("cluster|slots", 2, STALE, Group::Cluster, "3.0.0", "Answers which nodes serve the slots."), slots),
-    confirmed(
-        facts("cluster|shards", 2, STALE, Group::Cluster, "7.0.0", "Answers the one shard with its nodes."),
-        shards,
-    ),
-    confirmed(facts("cluster|nodes", 2, STALE, Group::Cluster, "3.0.0", "Answers all nodes, one a line."), nodes),
+    led(facts("cluster|slots", 2, STALE, Group::Cluster, "3.0.0", "Answers which nodes serve the slots."), slots),
+    led(facts("cluster|shards", 2, STALE, Group::Cluster, "7.0.0", "Answers the one shard with its nodes."), shards),
+    led(facts("cluster|nodes", 2, STALE, Group::Cluster, "3.0.0", "Answers all nodes, one a line."), nodes),
     now(facts("cluster|info", 2, STALE, Group::Cluster, "3.0.0", "Tells the cluster's state."), info),
     now(facts("cluster|myid", 2, STALE, Group::Cluster, "3.0.0", "Answers this node's name."), |context, _| {
         clustered(context)?;

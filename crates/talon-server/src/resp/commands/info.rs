@@ -314,7 +314,7 @@ fn replication(lines: &mut Lines<'_>, shared: &Shared, status: &Status) {
             lines.put("master_link_down_since_seconds", status.heard_from_leader_ms / 1000);
         }
         lines.put("slave_priority", 100);
-        lines.put("slave_read_only", 1);
+        lines.put("slave_read_only", u8::from(!shared.settings.forwards));
         lines.put("replica_announced", 1);
         lines.put("connected_slaves", 0);
     }
