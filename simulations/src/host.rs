@@ -200,5 +200,14 @@ async fn carry_out(node: Arc<Node>, order: Order) -> (Order, Result<(), String>)
 
 fn member(id: u64) -> Member {
     let NodeAddress { host, raft_port, resp_port, grpc_port } = address(id);
-    Member { id, host, resp_port, grpc_port, raft_port, role: MemberRole::Learner, matched_index: None }
+    Member {
+        id,
+        host,
+        resp_port,
+        grpc_port,
+        raft_port,
+        role: MemberRole::Learner,
+        matched_index: None,
+        silent_ms: None,
+    }
 }

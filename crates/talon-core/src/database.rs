@@ -218,8 +218,21 @@ pub struct Member {
     pub raft_port: u16,
     /// Its part.
     pub role: MemberRole,
-    /// The last log index the leader knows it holds; only known on the leader.
+    /// The last log index the leader knows it holds, as far as the leader has told this node.
     pub matched_index: Option<u64>,
+    /// Milliseconds since the leader sent what it last acknowledged (of the leader itself: since it was heard); `None` = nobody has told
+    /// this node.
+    pub silent_ms: Option<u64>,
+}
+
+/// After so many milliseconds without a word, a member counts as down: some elections' time, so that one that is merely slow does not.
+pub const DOWN_AFTER_MS: u64 = 5_000;
+
+impl Member {
+    /// Whether it has been silent for so long that clients should not be sent to it.
+    pub fn is_down(&self) -> bool {
+        self.silent_ms.is_some_and(|silent_ms| silent_ms >= DOWN_AFTER_MS)
+    }
 }
 
 /// What a node knows of itself and the cluster.
@@ -237,6 +250,10 @@ pub struct Status {
     pub clustered: bool,
     /// The leader's number, if one is known.
     pub leader_id: Option<u64>,
+    /// Who was the last leader that this node has known since its start; while one is known, it is that one.
+    pub last_leader_id: Option<u64>,
+    /// Milliseconds since this node led, 0 while it does; `None` = it has not since its start.
+    pub led_ms_ago: Option<u64>,
     /// The raft term.
     pub term: u64,
     /// Everyone, this node included, by number.
@@ -262,7 +279,15 @@ pub struct Status {
 impl Status {
     /// The leader, if one is known and a member.
     pub fn leader(&self) -> Option<&Member> {
-        let id = self.leader_id?;
+        self.member(self.leader_id?)
+    }
+
+    /// The leader, or while none is known, who was the last one.
+    pub fn last_leader(&self) -> Option<&Member> {
+        self.leader().or_else(|| self.member(self.last_leader_id?))
+    }
+
+    fn member(&self, id: u64) -> Option<&Member> {
         self.members.iter().find(|member| member.id == id)
     }
 }

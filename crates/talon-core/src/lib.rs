@@ -39,7 +39,8 @@ pub mod watch;
 pub use command::{Command, Container, Execute, Facts, Flag, Group, KeySpec, Kind};
 pub use consistency::Consistency;
 pub use database::{
-    AdminError, Administer, Call, Database, Denied, Member, MemberRole, Outcome, PointInTime, Role, StateHash, Status,
+    AdminError, Administer, Call, DOWN_AFTER_MS, Database, Denied, Member, MemberRole, Outcome, PointInTime, Role,
+    StateHash, Status,
 };
 pub use error::{Error, Fault, Refusal};
 pub use listeners::{Listener, Listeners};

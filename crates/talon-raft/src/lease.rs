@@ -77,6 +77,12 @@ impl LeaseGuard {
         *newest = (*newest).max(sent);
     }
 
+    /// When that was sent which this follower has acknowledged last, as of this `term`, monotonic ms.
+    pub fn last_acknowledged_ms(&self, term: u64, node_id: u64) -> Option<u64> {
+        let state = self.state();
+        state.acknowledged.get(&node_id).filter(|_| state.term == term).map(|sent| sent.at_ms)
+    }
+
     /// Whether a quorum has accepted requests of `term` that were sent after the one with this number: this node (`own_id`)
     /// has led `term` since then.
     pub fn acknowledged_since(&self, term: u64, voter_sets: &[Vec<u64>], own_id: u64, number: u64) -> bool {

@@ -14,6 +14,7 @@ mod gathering;
 mod identity;
 mod leadership;
 pub mod lease;
+mod liveness;
 pub mod log;
 mod node;
 mod pending;

@@ -21,6 +21,7 @@ use crate::forward::{self, Forwarder};
 use crate::identity::{Home, HomeError, Identity};
 use crate::leadership::{Heard, Leadership};
 use crate::lease::LeaseGuard;
+use crate::liveness::Liveness;
 use crate::log::{LogSettings, LogStore};
 use crate::probe::Prober;
 use crate::proposer::Proposer;
@@ -102,6 +103,8 @@ pub(crate) struct Inner {
     pub log: LogStore,
     pub time: Arc<Timekeeper>,
     pub lease: Arc<LeaseGuard>,
+    /// How long ago each member was heard.
+    pub liveness: Arc<Liveness>,
     pub link: Arc<Link>,
     pub proposer: Arc<Proposer>,
     pub read_index: ReadIndex,
@@ -359,9 +362,10 @@ impl Node {
         let (status_known, status) = watch::channel(Arc::new(watcher::first_status(&settings)));
         let (leadership_known, leadership) = watch::channel(Leadership::Nobody);
         let proposer = Arc::new(Proposer::new(time.clone(), stores.pending.clone()));
+        let liveness = Arc::<Liveness>::default();
         let inner = Arc::new(Inner {
             read_index: ReadIndex::start(raft.clone()),
-            prober: Prober::start(network.clone(), watch_over.clone(), status.clone(), time.clone()),
+            prober: Prober::start(network.clone(), watch_over.clone(), status.clone(), time.clone(), liveness.clone()),
             forwarder: Forwarder::new(network.clone()),
             remote_watches: RemoteWatches::new(rand::random()),
             wide_reads: Arc::new(Semaphore::new(WIDE_READS_MAX)),
@@ -371,6 +375,7 @@ impl Node {
             log,
             time,
             lease,
+            liveness,
             link,
             proposer,
             leadership,
@@ -385,6 +390,7 @@ impl Node {
         let _ = inner.watch_over.node.set(Arc::downgrade(&inner));
         spawn(&ending, watcher::run(inner.clone(), leadership_known, status_known));
         spawn(&ending, upkeep::keep_time(inner.clone()));
+        spawn(&ending, upkeep::ask_for_members(inner.clone()));
         spawn(&ending, upkeep::purge_expired(inner.clone()));
         spawn(&ending, upkeep::bound_the_log(inner.clone()));
         spawn(&ending, upkeep::give_up_lost_calls(inner.clone()));

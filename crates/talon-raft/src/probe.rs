@@ -12,6 +12,7 @@ use talon_proto::v1;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::clock::Shown;
+use crate::liveness::Liveness;
 use crate::timekeeper::Timekeeper;
 use crate::transport::{Gate, Network};
 use crate::types::NodeAddress;
@@ -96,6 +97,7 @@ struct Asker {
     status: watch::Receiver<Arc<Status>>,
     time: Arc<Timekeeper>,
     known: Arc<Mutex<Known>>,
+    liveness: Arc<Liveness>,
 }
 
 impl Prober {
@@ -105,10 +107,11 @@ impl Prober {
         gate: Arc<dyn Gate>,
         status: watch::Receiver<Arc<Status>>,
         time: Arc<Timekeeper>,
+        liveness: Arc<Liveness>,
     ) -> Prober {
         let started_ms = time.monotonic_ms();
         let known = Arc::new(Mutex::new(Known { newest: None, held: None, started_ms }));
-        let asker = Asker { network, gate, status, time: time.clone(), known: known.clone() };
+        let asker = Asker { network, gate, status, time: time.clone(), known: known.clone(), liveness };
         let (proved, waiting) = mpsc::channel(WAITING_MAX);
         tokio::spawn(asker.clone().run(waiting, false));
         let (leased, waiting) = mpsc::channel(WAITING_MAX);
@@ -197,6 +200,7 @@ impl Asker {
         };
         match answer {
             Ok(reply) => {
+                self.liveness.learn(leader.id, sent_ms, reply.members);
                 let clock = Shown { term: reply.term, clock_ms: reply.clock_ms };
                 Ok(Point { sent_ms, index: reply.index, clock })
             }

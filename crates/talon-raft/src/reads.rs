@@ -13,6 +13,7 @@ use talon_proto::v1;
 
 use crate::clock::{Reading, Shown};
 use crate::leadership::Leadership;
+use crate::liveness;
 use crate::node::Inner;
 use crate::probe::Unanswered;
 use crate::state::term_of;
@@ -158,7 +159,8 @@ pub(crate) async fn read_index(inner: &Inner, request: v1::ReadIndexRequest) -> 
     let proof = if request.lease_will_do { Proof::Lease } else { Proof::Round };
     let deadline_ms = inner.time.monotonic_ms() + request.wait_ms.min(inner.settings.hold_ms_max);
     let (view, Shown { term, clock_ms }) = leading_view(inner, proof, deadline_ms).await?;
-    Ok(v1::ReadIndexReply { index: view.index(), clock_ms, term })
+    let members = liveness::to_wire(&inner.status.borrow());
+    Ok(v1::ReadIndexReply { index: view.index(), clock_ms, term, members })
 }
 
 /// What this node knows, after the leader was asked whether it is there: one that is gone is named no more. After `time_max`, whatever is

@@ -324,7 +324,7 @@ impl Stores {
         let Some(engine) = old.engine.upgrade() else { return Ok(()) };
         engine.write(&batch, Durability::Unlogged).map_err(failed)?;
         let machine = Machine::open(engine).map_err(|error| Fault(error.to_string()))?;
-        let machine = machine.with_listeners(old.machine.listeners().clone());
+        let machine = machine.in_place_of(&old.machine);
         let half = Live { machine, folder: old.folder.clone(), engine: old.engine.clone() };
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(half);
         Ok(())

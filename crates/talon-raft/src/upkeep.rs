@@ -13,6 +13,10 @@ use crate::node::Inner;
 
 /// How late an expiry may become visible on a follower, beyond its replication lag.
 const TICK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often the leader is asked which members it hears.
+const MEMBERS_INTERVAL: Duration = Duration::from_secs(1);
+/// How long it may take to answer, ms.
+const MEMBERS_MS_MAX: u64 = 1_000;
 /// How often expired keys are looked for.
 const PURGE_INTERVAL: Duration = Duration::from_millis(250);
 /// How many keys one purge removes at most: it must not hold up the pipeline.
@@ -44,6 +48,18 @@ pub(crate) async fn keep_time(inner: Arc<Inner>) {
             }
             Ok(_) => {}
             Err(fault) => return inner.stores.fail(&fault),
+        }
+    }
+}
+
+/// Who follows asks the leader from time to time which members it hears: clients may ask this node.
+pub(crate) async fn ask_for_members(inner: Arc<Inner>) {
+    loop {
+        tokio::time::sleep(MEMBERS_INTERVAL).await;
+        if matches!(*inner.leadership.borrow(), Leadership::Following { .. }) {
+            let deadline_ms = inner.time.monotonic_ms() + MEMBERS_MS_MAX;
+            // What it says is learned on the way; without an answer, what is known grows old.
+            let _ = inner.prober.ask(true, deadline_ms).await;
         }
     }
 }

@@ -11,6 +11,7 @@ use talon_core::{Member, MemberRole, Role, Status};
 use tokio::sync::watch;
 
 use crate::leadership::Leadership;
+use crate::liveness::Sight;
 use crate::node::Inner;
 use crate::settings::Settings;
 use crate::transport::Gate;
@@ -30,6 +31,8 @@ pub(crate) fn first_status(settings: &Settings) -> Status {
         role: Role::Follower,
         clustered: true,
         leader_id: None,
+        last_leader_id: None,
+        led_ms_ago: None,
         term: 0,
         members: Vec::new(),
         applied_index: 0,
@@ -175,6 +178,7 @@ fn describe(inner: &Inner, seen: &Metrics, now: Leadership, serving: bool) -> St
             raft_port: address.raft_port,
             role: if voters.contains(id) { MemberRole::Voter } else { MemberRole::Learner },
             matched_index: matched(id),
+            silent_ms: None,
         })
         .collect();
     let (role, leader_id) = match now {
@@ -182,13 +186,17 @@ fn describe(inner: &Inner, seen: &Metrics, now: Leadership, serving: bool) -> St
         Leadership::Following { leader_id } => (follower_role(inner, &voters), Some(leader_id)),
         Leadership::Unsettled | Leadership::Nobody => (follower_role(inner, &voters), None),
     };
-    Status {
+    let now_ms = inner.time.monotonic_ms();
+    let leader_heard_ms = inner.watch_over.heard.age_ms(now_ms);
+    let mut status = Status {
         version: 0,
         node_id: inner.settings.node_id,
         cluster_id: inner.link.cluster_id(),
         role,
         clustered: true,
         leader_id,
+        last_leader_id: leader_id.or(inner.status.borrow().last_leader_id),
+        led_ms_ago: None,
         term: seen.current_term,
         members,
         applied_index: seen.last_applied.map_or(0, |position| position.index),
@@ -199,10 +207,14 @@ fn describe(inner: &Inner, seen: &Metrics, now: Leadership, serving: bool) -> St
         serving,
         heard_from_leader_ms: match role {
             Role::Leader => 0,
-            Role::Follower | Role::Learner => inner.watch_over.heard.age_ms(inner.time.monotonic_ms()),
+            Role::Follower | Role::Learner => leader_heard_ms,
         },
         expired_keys: inner.stores.live().machine.expired_keys(),
-    }
+    };
+    let (own_id, lease) = (inner.settings.node_id, &inner.lease);
+    let sight = Sight { own_id, leadership: now, lease, leader_heard_ms, now_ms };
+    inner.liveness.describe(sight, &mut status);
+    status
 }
 
 /// What is known, with the positions as they are now: the status itself is up to [`INTERVAL`] behind.
@@ -214,9 +226,11 @@ pub(crate) fn with_positions(inner: &Inner, known: &Status) -> Status {
     now.applied_index = inner.stores.live().machine.applied().index;
     now.committed_index = seen.local_committed.map_or(0, |position| position.index).max(now.applied_index);
     now.last_log_index = seen.last_log_index.unwrap_or(0).max(now.applied_index);
-    for member in &mut now.members {
-        let matched = seen.replication.as_ref().and_then(|matched| matched.get(&member.id));
-        member.matched_index = matched.and_then(|position| Some(position.as_ref()?.index));
+    if let Some(replication) = &seen.replication {
+        for member in &mut now.members {
+            let matched = replication.get(&member.id);
+            member.matched_index = matched.and_then(|position| Some(position.as_ref()?.index));
+        }
     }
     now
 }
@@ -227,8 +241,8 @@ fn follower_role(inner: &Inner, voters: &[u64]) -> Role {
 
 /// Whether what clients and operators act on is different now.
 fn has_turned(old: &Status, new: &Status) -> bool {
-    let who = |status: &Status| -> Vec<(u64, String, u16, MemberRole)> {
-        status.members.iter().map(|m| (m.id, m.host.clone(), m.resp_port, m.role)).collect()
+    let who = |status: &Status| -> Vec<(u64, String, u16, MemberRole, bool)> {
+        status.members.iter().map(|m| (m.id, m.host.clone(), m.resp_port, m.role, m.is_down())).collect()
     };
     (old.role, old.leader_id, old.term, old.serving) != (new.role, new.leader_id, new.term, new.serving)
         || old.cluster_id != new.cluster_id

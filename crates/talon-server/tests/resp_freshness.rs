@@ -59,6 +59,48 @@ async fn the_settings_say_how_reads_are_answered_at_first() {
 }
 
 #[tokio::test]
+async fn readonly_lifts_the_lease_that_the_node_asks_for_and_no_choice_of_the_clients() {
+    let settings = RespSettings { consistency: Consistency::Lease, ..RespSettings::default() };
+    let door = Door::open(3, settings).await;
+    door.database.change_status(|status| (status.leader_id, status.role) = (Some(2), Role::Follower));
+    let mut client = door.client().await;
+    for (line, asked) in [
+        ("PING", Consistency::Lease),
+        ("READONLY", Consistency::Default),
+        ("READWRITE", Consistency::Lease),
+        ("READONLY", Consistency::Default),
+        ("CLIENT CONSISTENCY LEASE", Consistency::Lease),
+        ("CLIENT CONSISTENCY LINEARIZABLE", Consistency::Linearizable),
+        ("CLIENT CONSISTENCY DEFAULT", Consistency::Default),
+        ("RESET", Consistency::Lease),
+    ] {
+        client.say(line).await;
+        script(&mut client, &[("GET k", "nil")]).await;
+        assert_eq!(door.database.take_consistencies(), [asked], "{line}");
+    }
+}
+
+#[tokio::test]
+async fn who_comes_to_a_node_that_led_until_lately_gets_no_old_state() {
+    let door = Door::open(3, RespSettings::default()).await;
+    for (led_ms_ago, asked) in [
+        (None, Consistency::Default),
+        (Some(0), Consistency::Linearizable),
+        (Some(59_999), Consistency::Linearizable),
+        (Some(60_000), Consistency::Default),
+    ] {
+        door.database.change_status(|status| {
+            (status.leader_id, status.role, status.led_ms_ago) = (Some(2), Role::Follower, led_ms_ago);
+        });
+        let mut client = door.client().await;
+        script(&mut client, &[("GET k", "nil"), ("READONLY", "OK"), ("GET k", "nil")]).await;
+        assert_eq!(door.database.take_consistencies(), [asked, Consistency::Default], "{led_ms_ago:?}");
+        script(&mut client, &[("RESET", "RESET"), ("CLIENT CONSISTENCY SNAPSHOT", "OK"), ("GET k", "nil")]).await;
+        assert_eq!(door.database.take_consistencies(), [Consistency::Snapshot]);
+    }
+}
+
+#[tokio::test]
 async fn a_pipeline_is_carried_out_as_it_was_asked_for() {
     let door = Door::open(3, RespSettings::default()).await;
     let mut client = door.client().await;

@@ -100,6 +100,7 @@ impl Database for Talon {
             raft_port: 0,
             role: MemberRole::Voter,
             matched_index: Some(applied.index),
+            silent_ms: Some(0),
         };
         Arc::new(Status {
             version: 1,
@@ -108,6 +109,8 @@ impl Database for Talon {
             role: Role::Leader,
             clustered: false,
             leader_id: Some(NODE_ID),
+            last_leader_id: Some(NODE_ID),
+            led_ms_ago: Some(0),
             term: TERM,
             members: vec![itself],
             applied_index: applied.index,

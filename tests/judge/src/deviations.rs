@@ -224,6 +224,31 @@ pub const DEVIATIONS: &[Deviation] = &[
         }),
     },
     Deviation {
+        subject: "`MULTI` with writes on a follower",
+        redis: "each command is answered `MOVED`, and then `EXEC` is refused with `EXECABORT`",
+        talon: "they are queued, and `EXEC` is answered `MOVED`; nothing was carried out",
+        reason: "only when it is carried out is it known who leads then",
+        example: None,
+    },
+    Deviation {
+        subject: "`READONLY`",
+        redis: "without it, a replica sends reads to the master",
+        talon: "a follower answers reads to anybody; where its settings say `consistency = \"lease\"`, it does as Redis",
+        reason: "clients that come by Sentinel never say it",
+        example: None,
+    },
+    Deviation {
+        subject: "`PUBLISH` to the channels of Sentinels' events (`+switch-master`, `+sdown`, …)",
+        redis: "is taken: Sentinels are other servers",
+        talon: "is refused",
+        reason: "every node is a Sentinel, too, and what it says there sends all clients elsewhere",
+        example: Some(Example {
+            commands: &["PUBLISH +switch-master x"],
+            redis: "(integer) 0",
+            talon: "(error) ERR this channel is for what the cluster itself tells",
+        }),
+    },
+    Deviation {
         subject: "`HELLO` within `MULTI`",
         redis: "changes the protocol in the middle of the reply to `EXEC`",
         talon: "changes it behind that reply",

@@ -39,6 +39,8 @@ pub struct NodeRow {
     pub lag_entries: Option<u64>,
     /// Milliseconds since it heard from a leader.
     pub heard_from_leader_ms: Option<u64>,
+    /// Milliseconds since the leader heard it, if the leader is known to know.
+    pub silent_ms: Option<u64>,
     /// Why it did not answer.
     pub error: Option<String>,
 }
@@ -50,9 +52,8 @@ impl NodeRow {
         leader: Option<&ClusterStatusResponse>,
     ) -> NodeRow {
         let status = answer.as_ref().ok();
-        let matched = leader
-            .and_then(|leader| leader.members.iter().find(|other| other.id == member.id))
-            .and_then(|known| known.matched_index);
+        let known = leader.and_then(|leader| leader.members.iter().find(|other| other.id == member.id));
+        let matched = known.and_then(|known| known.matched_index);
         NodeRow {
             id: member.id,
             address: address(&member.host, member.resp_port),
@@ -71,6 +72,7 @@ impl NodeRow {
             applied_index: status.map(|status| status.applied_index),
             lag_entries: leader.zip(matched).map(|(leader, matched)| leader.last_log_index.saturating_sub(matched)),
             heard_from_leader_ms: status.map(|status| status.heard_from_leader_ms),
+            silent_ms: known.and_then(|known| known.silent_ms),
             error: answer.as_ref().err().map(ToString::to_string),
         }
     }
@@ -89,8 +91,17 @@ fn empty_table(header: &[&str]) -> Table {
 
 impl StatusReport {
     pub(super) fn table(&self) -> String {
-        let mut table =
-            empty_table(&["node", "redis address", "member", "role", "state", "applied", "lag", "heard, ms ago"]);
+        let mut table = empty_table(&[
+            "node",
+            "redis address",
+            "member",
+            "role",
+            "state",
+            "applied",
+            "lag",
+            "heard leader, ms ago",
+            "leader heard it, ms ago",
+        ]);
         for node in &self.nodes {
             let state = match (&node.error, node.serving) {
                 (Some(_), _) => "no answer",
@@ -106,6 +117,7 @@ impl StatusReport {
                 number(node.applied_index),
                 number(node.lag_entries),
                 number(node.heard_from_leader_ms),
+                number(node.silent_ms),
             ]);
         }
         let leader = self.leader_id.map_or("nobody leads".to_owned(), |id| format!("node {id} leads"));
@@ -196,6 +208,7 @@ mod tests {
             host: "talon".into(),
             resp_port: 6380,
             matched_index: Some(90),
+            silent_ms: Some(7_000),
             role: ClusterMemberRole::Voter.into(),
             ..ClusterMember::default()
         }
@@ -233,6 +246,7 @@ mod tests {
         };
         let row = NodeRow::new(&member(2), &Err(gone()), Some(&leader));
         assert_eq!((row.lag_entries, row.role, row.serving), (Some(10), None, false));
+        assert_eq!(row.silent_ms, Some(7_000), "the leader knows it");
         let report = StatusReport { cluster_id: "c".into(), leader_id: Some(1), term: 3, nodes: vec![row] };
         let table = report.table();
         assert!(table.contains("talon:6380") && table.contains("connection refused") && table.contains("node 1 leads"));

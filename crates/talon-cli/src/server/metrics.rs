@@ -148,11 +148,18 @@ fn cluster_figures(status: &Status, out: &mut Figures<'_>) -> fmt::Result {
         .members
         .iter()
         .filter_map(|member| {
-            let lag = status.last_log_index.saturating_sub(member.matched_index?);
+            let matched_index = member.matched_index.filter(|_| status.role == Role::Leader)?;
+            let lag = status.last_log_index.saturating_sub(matched_index);
             Some(([("member", member.id.to_string())], lag))
         })
         .collect();
-    out.gauges("raft_member_lag_entries", "On the leader: log entries a member does not hold yet", &lags)
+    out.gauges("raft_member_lag_entries", "On the leader: log entries a member does not hold yet", &lags)?;
+    let silences: Vec<(Labels, u64)> = status
+        .members
+        .iter()
+        .filter_map(|member| Some(([("member", member.id.to_string())], member.silent_ms?)))
+        .collect();
+    out.gauges("raft_member_silent_ms", "Milliseconds since the leader heard a member", &silences)
 }
 
 #[cfg(test)]
@@ -173,6 +180,7 @@ pub(super) mod tests {
             raft_port: 8380,
             role: MemberRole::Voter,
             matched_index,
+            silent_ms: matched_index.map(|index| 100 - index),
         };
         Status {
             version: 1,
@@ -181,6 +189,8 @@ pub(super) mod tests {
             role: Role::Leader,
             clustered: true,
             leader_id: Some(1),
+            last_leader_id: Some(1),
+            led_ms_ago: Some(0),
             term: 7,
             members: vec![member(1, Some(100)), member(2, Some(90)), member(3, None)],
             applied_index: 99,
@@ -232,6 +242,7 @@ pub(super) mod tests {
             "talon_raft_leader_id 1",
             "talon_raft_member_lag_entries{member=\"1\"} 0",
             "talon_raft_member_lag_entries{member=\"2\"} 10",
+            "talon_raft_member_silent_ms{member=\"2\"} 10",
             "# EOF",
         ] {
             assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");

@@ -31,7 +31,16 @@ pub fn address(raft_port: u16) -> NodeAddress {
 /// A node that is to be added.
 pub fn learner(id: u64, port: u16) -> Member {
     let NodeAddress { host, raft_port, resp_port, grpc_port } = address(port);
-    Member { id, host, resp_port, grpc_port, raft_port, role: MemberRole::Learner, matched_index: None }
+    Member {
+        id,
+        host,
+        resp_port,
+        grpc_port,
+        raft_port,
+        role: MemberRole::Learner,
+        matched_index: None,
+        silent_ms: None,
+    }
 }
 
 pub struct Cluster {

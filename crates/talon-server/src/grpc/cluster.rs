@@ -103,6 +103,7 @@ fn member_message(member: &Member) -> v1::ClusterMember {
         raft_port: member.raft_port.into(),
         role: role.into(),
         matched_index: member.matched_index,
+        silent_ms: member.silent_ms,
     }
 }
 
@@ -123,6 +124,7 @@ fn member_of(message: v1::ClusterMember) -> Result<Member, Status> {
         host: message.host,
         role: MemberRole::Learner,
         matched_index: None,
+        silent_ms: None,
     })
 }
 

@@ -201,6 +201,7 @@ mod tests {
             raft_port: 8380,
             role: MemberRole::Voter,
             matched_index: None,
+            silent_ms: None,
         };
         let rows = [
             (Denied::NotLeader { leader }, Code::FailedPrecondition, "not-applied"),
@@ -232,6 +233,7 @@ mod tests {
             raft_port: 8380,
             role: MemberRole::Voter,
             matched_index: None,
+            silent_ms: None,
         };
         let status = from_denied(&Denied::NotLeader { leader: leader.clone() });
         assert_eq!(status.metadata().get(LEADER).expect("a leader"), "[::1]:7380");

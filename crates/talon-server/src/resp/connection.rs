@@ -508,14 +508,20 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         }
     }
 
-    /// How reads are answered: as the client or the node's settings have chosen, or else by who leads. Between the loss of leadership
+    /// How reads are answered: as the client has chosen, or the node's settings, or else by who leads. Between the loss of leadership
     /// and the end of this connection there is a moment in which a request may still come in: a client that has been talking
-    /// to the leader must not be given an old state then. Neither must one whose earlier calls in the same pipeline were refused.
+    /// to the leader must not be given an old state then. Neither must one whose earlier calls in the same pipeline were refused, nor one
+    /// that may have come because this node led until lately.
     fn effective_consistency(&mut self) -> Consistency {
-        let by_leader = (self.has_met_leader() || self.refused.is_some()) && !self.choices.readonly;
-        match self.choices.consistency {
-            Consistency::Default if by_leader => Consistency::Lease,
-            chosen => chosen,
+        if let Some(chosen) = self.choices.consistency {
+            return chosen;
+        }
+        match (self.shared.settings.consistency, self.choices.readonly) {
+            // The client has asked for a replica's answers, and is not sent to the leader.
+            (Consistency::Lease | Consistency::Default, true) => Consistency::Default,
+            (Consistency::Default, false) if self.has_met_leader() || self.refused.is_some() => Consistency::Lease,
+            (Consistency::Default, false) if topology::led_lately(&self.database.status()) => Consistency::Linearizable,
+            (by_settings, _) => by_settings,
         }
     }
 

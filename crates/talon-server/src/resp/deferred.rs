@@ -24,8 +24,9 @@ use super::wait::Wait;
 
 /// How long the leader may take to say that it is there. One that is merely slow is named all the same.
 const LEADER_ASKED_MAX: Duration = Duration::from_millis(150);
-/// How long a question for the leader waits until there is one: longer than an election, and no longer than that.
-const LEADER_WAIT_MAX: Duration = Duration::from_secs(3);
+/// How long a question for the leader waits until there is one: longer than an election, and shorter than the three seconds after which
+/// clients give up.
+const LEADER_WAIT_MAX: Duration = Duration::from_millis(2_500);
 /// How often it looks whether the server ends meanwhile.
 const LEADER_WAIT_STEP: Duration = Duration::from_millis(50);
 

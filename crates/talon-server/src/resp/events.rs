@@ -3,13 +3,38 @@
 //! The names and words are those of Redis's Sentinel: <https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/>
 //! ("Pub/Sub messages").
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use talon_core::{Member, MemberRole, Status};
+use talon_core::{Member, MemberRole, Refusal, Status};
+
+use super::topology;
 
 /// A channel and a message.
 pub(crate) type Event = (&'static str, Bytes);
+
+/// Where they are told. Nobody else publishes there: with Redis, Sentinels are other processes, and what they say sends all clients elsewhere.
+const CHANNELS: [&str; 9] = [
+    "+sdown",
+    "-sdown",
+    "+odown",
+    "-odown",
+    "+elected-leader",
+    "+failover-end",
+    "+switch-master",
+    "+slave",
+    "+sentinel",
+];
+
+/// What a client is told that publishes there.
+pub(crate) const RESERVED: Refusal =
+    Refusal::new("ERR this channel is for what the cluster itself tells of its leader and members");
+
+/// Whether this channel is for events only.
+pub(crate) fn is_reserved(channel: &[u8]) -> bool {
+    matches!(channel, [b'+' | b'-', ..]) && CHANNELS.iter().any(|own| own.as_bytes() == channel)
+}
 
 /// Follows the status, and says what is to be told.
 pub(crate) struct Events {
@@ -18,13 +43,21 @@ pub(crate) struct Events {
     leader: Option<Member>,
     /// Whether it was said that nobody leads.
     is_down: bool,
+    /// Of which followers it was said that they are down.
+    down: BTreeSet<u64>,
     seen: Arc<Status>,
 }
 
 impl Events {
     /// From this status on; `name` is what `SENTINEL` calls the cluster.
     pub fn new(name: &str, status: Arc<Status>) -> Events {
-        Events { name: name.to_owned(), leader: status.leader().cloned(), is_down: false, seen: status }
+        Events {
+            name: name.to_owned(),
+            leader: status.leader().cloned(),
+            is_down: false,
+            down: BTreeSet::new(),
+            seen: status,
+        }
     }
 
     /// What has happened since.
@@ -63,6 +96,15 @@ impl Events {
                 events.push(("+sentinel", self.other("sentinel", member, new)));
             }
             self.leader = Some(new.clone());
+            self.down.retain(|id| now.members.iter().any(|member| member.id == *id));
+            for member in &now.members {
+                let failed = member.id != new.id && topology::has_failed(&now, member);
+                if failed && self.down.insert(member.id) {
+                    events.push(("+sdown", self.other("slave", member, new)));
+                } else if !failed && self.down.remove(&member.id) {
+                    events.push(("-sdown", self.other("slave", member, new)));
+                }
+            }
         }
         self.seen = now;
         events.into_iter().map(|(channel, words)| (channel, Bytes::from(words))).collect()
@@ -86,7 +128,7 @@ fn place(member: &Member) -> (&str, u16) {
 
 #[cfg(test)]
 mod tests {
-    use talon_core::Role;
+    use talon_core::{DOWN_AFTER_MS, Role};
 
     use super::*;
 
@@ -99,6 +141,7 @@ mod tests {
             raft_port: 0,
             role: MemberRole::Voter,
             matched_index: None,
+            silent_ms: None,
         });
         Arc::new(Status {
             version: 0,
@@ -107,6 +150,8 @@ mod tests {
             role: Role::Follower,
             clustered: true,
             leader_id,
+            last_leader_id: leader_id,
+            led_ms_ago: None,
             term: 1,
             members: members.collect(),
             applied_index: 0,
@@ -121,6 +166,7 @@ mod tests {
     }
 
     fn lines(events: Vec<Event>) -> Vec<String> {
+        assert!(events.iter().all(|(channel, _)| is_reserved(channel.as_bytes())), "{events:?}");
         events.iter().map(|(channel, words)| format!("{channel} {}", String::from_utf8_lossy(words))).collect()
     }
 
@@ -142,6 +188,20 @@ mod tests {
             ]
         );
         assert!(events.follow(status(3, Some(2))).is_empty());
+    }
+
+    #[test]
+    fn a_follower_that_is_not_heard_is_down_until_it_is_heard() {
+        let silent = |silent_ms| {
+            let mut status = Status::clone(&status(3, Some(1)));
+            status.members[2].silent_ms = Some(silent_ms);
+            Arc::new(status)
+        };
+        let mut events = Events::new("talon", silent(0));
+        assert!(events.follow(silent(DOWN_AFTER_MS - 1)).is_empty());
+        assert_eq!(lines(events.follow(silent(DOWN_AFTER_MS))), ["+sdown slave h3:6383 h3 6383 @ talon h1 6381"]);
+        assert!(events.follow(silent(DOWN_AFTER_MS + 1)).is_empty(), "it is said once");
+        assert_eq!(lines(events.follow(silent(10))), ["-sdown slave h3:6383 h3 6383 @ talon h1 6381"]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use talon_core::{Administer, Database, Listener as _};
+use talon_core::{Administer, Database};
 use talon_resp::encode_error_line;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -143,7 +143,7 @@ async fn watch_leadership<D: Database>(database: Arc<D>, shared: &Shared) {
             shared.clients.notify(Notice::Demotion);
         }
         for (channel, message) in events.follow(now.clone()) {
-            shared.hear(&Bytes::from_static(channel.as_bytes()), &message);
+            shared.tell(&Bytes::from_static(channel.as_bytes()), &message);
         }
         status = now;
     }

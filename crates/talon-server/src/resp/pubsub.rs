@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use talon_core::glob::Glob;
-use talon_core::{Refusal, Reply};
+use talon_core::{Listener, Refusal, Reply};
 
 use super::clients::Client;
+use super::events;
 use super::metrics::{Metrics, add};
 use super::notices::Notice;
 use super::outbox::Message;
+use super::session::Shared;
 
 /// The longest name of a channel, and the longest pattern, in bytes.
 const NAME_BYTES_MAX: usize = 64 * 1024;
@@ -258,6 +260,22 @@ impl Subscriptions {
             Kind::Channel | Kind::Pattern => {}
         }
         counts
+    }
+}
+
+impl Shared {
+    /// Tells this node's subscribers of something.
+    pub fn tell(&self, channel: &Bytes, message: &Bytes) {
+        self.channels.publish(channel, message, self.settings.push_bytes_max, &self.metrics);
+    }
+}
+
+impl Listener for Shared {
+    fn hear(&self, channel: &Bytes, message: &Bytes) {
+        // It may have been published through another door.
+        if !events::is_reserved(channel) {
+            self.tell(channel, message);
+        }
     }
 }
 

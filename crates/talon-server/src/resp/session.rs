@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use talon_core::command::{unknown_command, unknown_subcommand};
 use talon_core::request::Args;
-use talon_core::{Consistency, Flag, Listener, Refusal, Reply, Request, Status, Watch};
+use talon_core::{Consistency, Flag, Refusal, Reply, Request, Status, Watch};
 use talon_resp::{Limits, Protocol, Words, encode};
 use tokio::time::Instant;
 
@@ -19,6 +19,7 @@ use super::cross_protocol;
 use super::cursors::Cursors;
 use super::deferred::Deferred;
 use super::denied;
+use super::events;
 use super::failover::Underway;
 use super::key_counts::LastCount;
 use super::latency::LatencyEvents;
@@ -110,12 +111,6 @@ impl Shared {
     }
 }
 
-impl Listener for Shared {
-    fn hear(&self, channel: &Bytes, message: &Bytes) {
-        self.channels.publish(channel, message, self.settings.push_bytes_max, &self.metrics);
-    }
-}
-
 /// What a command of the connection works with.
 pub(crate) struct Context<'a> {
     pub session: &'a mut Session,
@@ -154,7 +149,8 @@ struct Queue {
 /// What a client has chosen for its reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Choices {
-    pub consistency: Consistency,
+    /// How they are answered, if not as the node's settings say.
+    pub consistency: Option<Consistency>,
     /// The snapshot that plain reads are answered from.
     pub snapshot: Option<u64>,
     /// After READONLY: the client knows that it may be talking to a replica.
@@ -196,7 +192,7 @@ impl Session {
             client,
             protocol: Protocol::Resp2,
             authenticated: settings.password.is_none(),
-            choices: Choices { consistency: settings.consistency, snapshot: None, readonly: false },
+            choices: Choices { consistency: None, snapshot: None, readonly: false },
             closing: false,
             query_bytes: 0,
             buffer_bytes: 0,
@@ -676,6 +672,7 @@ fn prepare(entry: &Entry, request: &mut Request, shared: &Shared) -> Result<Afte
             *first = shared.cursors.to_core(first)?;
             Ok(After::Scan)
         }
+        Treatment::Publish if events::is_reserved(first) => Err(events::RESERVED),
         Treatment::Publish => Ok(After::Publish(first.clone())),
     }
 }

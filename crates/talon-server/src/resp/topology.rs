@@ -22,22 +22,42 @@ pub(crate) fn is_led_by_another(status: &Status) -> bool {
     !leads(status) && status.leader_id.is_some()
 }
 
-/// Everyone but the leader; everyone, if nobody leads.
+/// Everyone but the master.
 pub(crate) fn followers(status: &Status) -> impl Iterator<Item = &Member> {
-    status.members.iter().filter(|member| Some(member.id) != status.leader_id)
+    let master = master(status);
+    status.members.iter().filter(move |member| master.is_none_or(|master| master.id != member.id))
 }
 
-/// Who is named as the master of all slots: the leader. While nobody is known to lead it is the asked node itself, for it
-/// holds commands until it can carry them out or redirect them; a cluster whose slots nobody serves makes clients give up.
-pub(crate) fn slots_master(status: &Status) -> Option<&Member> {
-    status.leader().or_else(|| status.members.iter().find(|member| member.id == status.node_id))
+/// Those of them that have been heard lately.
+pub(crate) fn live_followers(status: &Status) -> impl Iterator<Item = &Member> {
+    followers(status).filter(|member| !has_failed(status, member))
+}
+
+/// Who is named as the master of all slots: the leader, or while there is none, who was the last one, as in a Redis cluster whose master
+/// has failed.
+pub(crate) fn master(status: &Status) -> Option<&Member> {
+    status.last_leader()
 }
 
 /// The master of the slots first, then the others.
 pub(crate) fn master_first(status: &Status) -> impl Iterator<Item = &Member> {
-    let master = slots_master(status);
-    let others = status.members.iter().filter(move |member| master.is_none_or(|master| master.id != member.id));
-    master.into_iter().chain(others)
+    master(status).into_iter().chain(followers(status))
+}
+
+/// Whether a member is not to be counted on: it has been silent for too long, or was the leader and is so no more. A node says this of others
+/// only.
+pub(crate) fn has_failed(status: &Status, member: &Member) -> bool {
+    let led = status.leader_id.is_none() && status.last_leader_id == Some(member.id);
+    member.id != status.node_id && (led || member.is_down())
+}
+
+/// For so long after it led, a node reckons with clients that take it for the leader still, ms: those of a cluster client learn of another
+/// leader by being redirected, and reads are not.
+const LED_LATELY_MS_MAX: u64 = 60_000;
+
+/// Whether this node has led a short time ago.
+pub(crate) fn led_lately(status: &Status) -> bool {
+    status.led_ms_ago.is_some_and(|led_ms_ago| led_ms_ago < LED_LATELY_MS_MAX)
 }
 
 /// Whether a follower's word from its leader is recent enough to call the link up.

@@ -63,6 +63,7 @@ pub fn member(id: u64, grpc_port: u16) -> Member {
         raft_port: 8379 + id as u16,
         role: MemberRole::Voter,
         matched_index: Some(41),
+        silent_ms: Some(0),
     }
 }
 
@@ -78,6 +79,8 @@ impl Double {
                 role: Role::Leader,
                 clustered: true,
                 leader_id: Some(1),
+                last_leader_id: Some(1),
+                led_ms_ago: Some(0),
                 term: 3,
                 members: vec![member(1, 7380), member(2, 7381)],
                 applied_index: 40,

@@ -40,6 +40,7 @@ impl MemoryDatabase {
                 raft_port: resp_port + 2000 + (id as u16 - 1),
                 role: MemberRole::Voter,
                 matched_index: Some(0),
+                silent_ms: Some(0),
             })
             .collect();
         let status = Status {
@@ -49,6 +50,8 @@ impl MemoryDatabase {
             role: Role::Leader,
             clustered: nodes > 1,
             leader_id: Some(1),
+            last_leader_id: Some(1),
+            led_ms_ago: None,
             term: 1,
             members,
             applied_index: 0,
@@ -77,6 +80,7 @@ impl MemoryDatabase {
         self.status.send_modify(|status| {
             let mut next = Status::clone(status);
             change(&mut next);
+            next.last_leader_id = next.leader_id.or(next.last_leader_id);
             next.version += 1;
             *status = Arc::new(next);
         });

@@ -5,6 +5,7 @@ mod freshness;
 mod handover;
 mod kills;
 mod large;
+mod liveness;
 mod membership;
 mod nets;
 mod rejoin;

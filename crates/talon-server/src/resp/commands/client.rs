@@ -142,12 +142,10 @@ static SUBCOMMANDS: &[ServerCommand] = &[
 fn consistency(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     let session = &mut *context.session;
     if args.len() == 1 {
-        return Ok(text(session.choices.consistency.to_string()));
+        let by_settings = context.shared.settings.consistency;
+        return Ok(text(session.choices.consistency.unwrap_or(by_settings).to_string()));
     }
-    session.choices.consistency = match Consistency::parse(&args[1..])? {
-        Consistency::Default => context.shared.settings.consistency,
-        chosen => chosen,
-    };
+    session.choices.consistency = Some(Consistency::parse(&args[1..])?).filter(|own| *own != Consistency::Default);
     Ok(Reply::Ok)
 }
 

@@ -11,7 +11,7 @@ use crate::resp::deferred::Deferred;
 use crate::resp::session::Context;
 use crate::resp::slot::{SLOTS, key_slot};
 use crate::resp::slot_keys::SlotKeys;
-use crate::resp::table::{Action, ServerCommand, confirmed, facts, now};
+use crate::resp::table::{Action, ServerCommand, confirmed, facts, led, now};
 use crate::resp::topology::{self, node_name};
 
 const STALE: &[Flag] = &[Flag::Stale];
@@ -24,12 +24,9 @@ pub(super) static ROWS: &[ServerCommand] = &[ServerCommand {
 }];
 
 static SUBCOMMANDS: &[ServerCommand] = &[
-    confirmed(facts("cluster|slots", 2, STALE, Group::Cluster, "3.0.0", "Answers which nodes serve the slots."), slots),
-    confirmed(
-        facts("cluster|shards", 2, STALE, Group::Cluster, "7.0.0", "Answers the one shard with its nodes."),
-        shards,
-    ),
-    confirmed(facts("cluster|nodes", 2, STALE, Group::Cluster, "3.0.0", "Answers all nodes, one a line."), nodes),
+    led(facts("cluster|slots", 2, STALE, Group::Cluster, "3.0.0", "Answers which nodes serve the slots."), slots),
+    led(facts("cluster|shards", 2, STALE, Group::Cluster, "7.0.0", "Answers the one shard with its nodes."), shards),
+    led(facts("cluster|nodes", 2, STALE, Group::Cluster, "3.0.0", "Answers all nodes, one a line."), nodes),
     now(facts("cluster|info", 2, STALE, Group::Cluster, "3.0.0", "Tells the cluster's state."), info),
     now(facts("cluster|myid", 2, STALE, Group::Cluster, "3.0.0", "Answers this node's name."), |context, _| {
         clustered(context)?;
@@ -89,16 +86,15 @@ static SUBCOMMANDS: &[ServerCommand] = &[
 fn slots(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
     clustered(context)?;
     let status = &context.status;
-    if topology::slots_master(status).is_none() {
-        return Ok(Reply::Array(vec![]));
-    }
+    let Some(master) = topology::master(status) else { return Ok(Reply::Array(vec![])) };
     let mut range = vec![Reply::Integer(0), Reply::Integer(i64::from(SLOTS) - 1)];
-    range.extend(topology::master_first(status).map(|member| {
+    // Replicas that have failed are left out, and the master is not: it has the slots.
+    range.extend(std::iter::once(master).chain(topology::live_followers(status)).map(|member| {
         Reply::Array(vec![
             text(member.host.clone()),
             Reply::Integer(i64::from(member.resp_port)),
             text(node_name(status, member.id)),
-            Reply::Array(vec![]),
+            Reply::Map(vec![]),
         ])
     }));
     Ok(Reply::Array(vec![Reply::Array(range)]))
@@ -107,7 +103,7 @@ fn slots(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
 fn shards(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
     clustered(context)?;
     let status = &context.status;
-    let master = topology::slots_master(status).map(|member| member.id);
+    let master = topology::master(status).map(|member| member.id);
     let slots = match master {
         Some(_) => vec![Reply::Integer(0), Reply::Integer(i64::from(SLOTS) - 1)],
         None => vec![],
@@ -121,7 +117,7 @@ fn shards(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
             (Reply::bulk("endpoint"), text(member.host.clone())),
             (Reply::bulk("role"), Reply::bulk(if leads { "master" } else { "replica" })),
             (Reply::bulk("replication-offset"), Reply::Integer(offset(status, member) as i64)),
-            (Reply::bulk("health"), Reply::bulk("online")),
+            (Reply::bulk("health"), Reply::bulk(if topology::has_failed(status, member) { "fail" } else { "online" })),
         ])
     });
     Ok(Reply::Array(vec![Reply::Map(vec![
@@ -143,13 +139,15 @@ fn nodes(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
 
 /// A node as `CLUSTER NODES` describes it.
 fn node_line(status: &Status, member: &Member) -> String {
-    let master = topology::slots_master(status).map(|member| member.id);
+    let master = topology::master(status).map(|member| member.id);
     let leads = Some(member.id) == master;
     let own = if member.id == status.node_id { "myself," } else { "" };
     let flag = if leads { "master" } else { "slave" };
+    let (failed, link) =
+        if topology::has_failed(status, member) { (",fail", "disconnected") } else { ("", "connected") };
     let follows = master.filter(|_| !leads).map_or_else(|| "-".to_owned(), |id| node_name(status, id));
     format!(
-        "{} {}:{}@{} {own}{flag} {follows} 0 0 {} connected{}",
+        "{} {}:{}@{} {own}{flag}{failed} {follows} 0 0 {} {link}{}",
         node_name(status, member.id),
         member.host,
         member.resp_port,
@@ -166,10 +164,10 @@ fn replicas(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal>
     let Some(member) = status.members.iter().find(named) else {
         return Err(Refusal::from_string(format!("ERR Unknown node {}", lossy(&args[1]))));
     };
-    if topology::slots_master(status).is_none_or(|master| master.id != member.id) {
+    if topology::master(status).is_none_or(|master| master.id != member.id) {
         return Err(Refusal::new("ERR The specified node is not a master"));
     }
-    let others = topology::master_first(status).skip(1);
+    let others = topology::followers(status);
     Ok(Reply::Array(others.map(|member| text(node_line(status, member))).collect()))
 }
 

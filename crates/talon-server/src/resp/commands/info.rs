@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use talon_core::{Reply, Request, Status};
+use talon_core::{Member, Reply, Request, Status};
 
 use super::info_constants;
 use crate::resp::key_counts::{self, KeyCounts};
@@ -269,26 +269,30 @@ fn stats(lines: &mut Lines<'_>, shared: &Shared, status: &Status) {
 fn replication(lines: &mut Lines<'_>, shared: &Shared, status: &Status) {
     if topology::leads(status) {
         lines.put("role", "master");
-        lines.put("connected_slaves", topology::followers(status).count());
-        for (place, member) in topology::followers(status).enumerate() {
-            let offset = member.matched_index.unwrap_or(0);
+        lines.put("connected_slaves", topology::live_followers(status).count());
+        for (place, member) in topology::live_followers(status).enumerate() {
+            let Member { host, resp_port: port, .. } = member;
+            let (offset, lag) = (member.matched_index.unwrap_or(0), member.silent_ms.unwrap_or(0) / 1000);
             lines.put(
                 &format!("slave{place}"),
-                format_args!("ip={},port={},state=online,offset={offset},lag=0", member.host, member.resp_port),
+                format_args!("ip={host},port={port},state=online,offset={offset},lag={lag}"),
             );
         }
     } else {
         lines.put("role", "slave");
-        let leader = status.leader();
-        lines.put("master_host", leader.map_or("", |leader| leader.host.as_str()));
-        lines.put("master_port", leader.map_or(0, |leader| leader.resp_port));
+        let master = topology::master(status);
+        lines.put("master_host", master.map_or("", |master| master.host.as_str()));
+        lines.put("master_port", master.map_or(0, |master| master.resp_port));
         lines.put("master_link_status", if topology::link_up(status) { "up" } else { "down" });
         lines.put("master_last_io_seconds_ago", status.heard_from_leader_ms / 1000);
         lines.put("master_sync_in_progress", u8::from(!status.serving));
         lines.put("slave_read_repl_offset", status.last_log_index);
         lines.put("slave_repl_offset", status.applied_index);
+        if !topology::link_up(status) {
+            lines.put("master_link_down_since_seconds", status.heard_from_leader_ms / 1000);
+        }
         lines.put("slave_priority", 100);
-        lines.put("slave_read_only", 1);
+        lines.put("slave_read_only", u8::from(!shared.settings.forwards));
         lines.put("replica_announced", 1);
         lines.put("connected_slaves", 0);
     }

@@ -1,13 +1,13 @@
 //! `SENTINEL …`: every node answers what clients ask Sentinels, about the one cluster there is.
 
 use bytes::Bytes;
-use talon_core::{Flag, Group, Member, MemberRole, Refusal, Reply, Status};
+use talon_core::{DOWN_AFTER_MS, Flag, Group, Member, MemberRole, Refusal, Reply, Status};
 
 use super::{help, text};
 use crate::resp::deferred::Deferred;
 use crate::resp::failover::Failover;
 use crate::resp::session::Context;
-use crate::resp::table::{Action, ServerCommand, facts, led, now};
+use crate::resp::table::{Action, ServerCommand, confirmed, facts, led, now};
 use crate::resp::topology::{self, node_name};
 
 const OWN: &[Flag] = &[Flag::Noscript, Flag::Loading, Flag::Stale];
@@ -36,9 +36,9 @@ static SUBCOMMANDS: &[ServerCommand] = &[
         known(context, &args[1])?;
         master(context).ok_or(NO_MASTER)
     }),
-    now(facts("sentinel|replicas", 3, OWN, Group::Server, "5.0.0", "Describes the followers."), replicas),
-    now(facts("sentinel|slaves", 3, OWN, Group::Server, "2.8.0", "Describes the followers."), replicas),
-    now(
+    confirmed(facts("sentinel|replicas", 3, OWN, Group::Server, "5.0.0", "Describes the followers."), replicas),
+    confirmed(facts("sentinel|slaves", 3, OWN, Group::Server, "2.8.0", "Describes the followers."), replicas),
+    confirmed(
         facts("sentinel|sentinels", 3, OWN, Group::Server, "2.8.4", "Describes the other nodes as Sentinels."),
         |context, args| {
             known(context, &args[1])?;
@@ -50,7 +50,7 @@ static SUBCOMMANDS: &[ServerCommand] = &[
     now(facts("sentinel|myid", 2, OWN, Group::Server, "6.2.0", "Answers this node's name."), |context, _| {
         Ok(text(node_name(&context.status, context.status.node_id)))
     }),
-    now(
+    confirmed(
         facts("sentinel|ckquorum", 3, OWN, Group::Server, "2.8.4", "Tells whether a leader can be elected."),
         check_quorum,
     ),
@@ -83,8 +83,13 @@ fn known(context: &Context<'_>, name: &Bytes) -> Result<(), Refusal> {
     if is_ours(context, name) { Ok(()) } else { Err(NO_MASTER) }
 }
 
-fn voters(status: &Status) -> usize {
-    status.members.iter().filter(|member| member.role == MemberRole::Voter).count()
+fn voters(status: &Status) -> impl Iterator<Item = &Member> {
+    status.members.iter().filter(|member| member.role == MemberRole::Voter)
+}
+
+/// How many of the voters have to be there.
+fn quorum(status: &Status) -> usize {
+    voters(status).count() / 2 + 1
 }
 
 type Fields = Vec<(&'static str, String)>;
@@ -94,20 +99,27 @@ fn fields(fields: &Fields) -> Vec<(Reply, Reply)> {
 }
 
 /// What Sentinels say of anyone.
-fn basics(status: &Status, member: &Member, flags: &str) -> Fields {
-    vec![
+fn basics(status: &Status, member: &Member, kind: &str) -> Fields {
+    let failed = topology::has_failed(status, member);
+    let flags = if failed { format!("s_down,{kind},disconnected") } else { kind.to_owned() };
+    let silent_ms = member.silent_ms.unwrap_or(0);
+    let mut fields = vec![
         ("name", format!("{}:{}", member.host, member.resp_port)),
         ("ip", member.host.clone()),
         ("port", member.resp_port.to_string()),
         ("runid", node_name(status, member.id)),
-        ("flags", flags.to_owned()),
+        ("flags", flags),
         ("link-pending-commands", "0".to_owned()),
         ("link-refcount", "1".to_owned()),
         ("last-ping-sent", "0".to_owned()),
-        ("last-ok-ping-reply", "0".to_owned()),
-        ("last-ping-reply", "0".to_owned()),
-        ("down-after-milliseconds", "5000".to_owned()),
-    ]
+        ("last-ok-ping-reply", silent_ms.to_string()),
+        ("last-ping-reply", silent_ms.to_string()),
+    ];
+    if failed {
+        fields.push(("s-down-time", silent_ms.saturating_sub(DOWN_AFTER_MS).to_string()));
+    }
+    fields.push(("down-after-milliseconds", DOWN_AFTER_MS.to_string()));
+    fields
 }
 
 fn master(context: &Context<'_>) -> Option<Reply> {
@@ -124,7 +136,7 @@ fn master(context: &Context<'_>) -> Option<Reply> {
         ("config-epoch", status.term.to_string()),
         ("num-slaves", topology::followers(status).count().to_string()),
         ("num-other-sentinels", status.members.len().saturating_sub(1).to_string()),
-        ("quorum", (voters(status) / 2 + 1).to_string()),
+        ("quorum", quorum(status).to_string()),
         ("failover-timeout", "60000".to_owned()),
         ("parallel-syncs", "1".to_owned()),
     ]);
@@ -136,13 +148,15 @@ fn replicas(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal>
     let status = &context.status;
     let described = topology::followers(status).map(|member| {
         let mut all = basics(status, member, "slave");
-        let (host, port) = status.leader().map_or(("?", 0), |leader| (leader.host.as_str(), leader.resp_port));
+        let master = topology::master(status);
+        let (host, port) = master.map_or(("?", 0), |master| (master.host.as_str(), master.resp_port));
+        let linked = status.leader().is_some() && !topology::has_failed(status, member);
         all.extend([
             ("info-refresh", "0".to_owned()),
             ("role-reported", "slave".to_owned()),
             ("role-reported-time", "0".to_owned()),
             ("master-link-down-time", "0".to_owned()),
-            ("master-link-status", if status.leader().is_some() { "ok" } else { "err" }.to_owned()),
+            ("master-link-status", if linked { "ok" } else { "err" }.to_owned()),
             ("master-host", host.to_owned()),
             ("master-port", port.to_string()),
             ("slave-priority", "100".to_owned()),
@@ -156,9 +170,14 @@ fn replicas(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal>
 
 fn check_quorum(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     known(context, &args[1])?;
-    if context.status.leader().is_some() && topology::link_up(&context.status) {
-        Ok(Reply::Simple("OK a majority of the voters follows a leader"))
+    let status = &context.status;
+    let usable = voters(status).filter(|member| !topology::has_failed(status, member)).count();
+    let lacks = if usable < quorum(status) {
+        "Not enough available Sentinels to reach the majority and authorize a failover"
+    } else if status.leader().is_none() || !topology::link_up(status) {
+        "No leader is known"
     } else {
-        Err(Refusal::new("NOQUORUM no leader is known"))
-    }
+        return Ok(Reply::Simple("OK a majority of the voters is there and follows a leader"));
+    };
+    Err(Refusal::from_string(format!("NOQUORUM {usable} usable Sentinels. {lacks}")))
 }

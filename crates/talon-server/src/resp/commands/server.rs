@@ -80,7 +80,7 @@ pub(super) static ROWS: &[ServerCommand] = &[
 fn role(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
     let status = &context.status;
     if topology::leads(status) {
-        let followers = topology::followers(status).map(|member| {
+        let followers = topology::live_followers(status).map(|member| {
             Reply::Array(vec![
                 text(member.host.clone()),
                 text(member.resp_port.to_string()),
@@ -93,7 +93,8 @@ fn role(context: &mut Context<'_>, _: &[Bytes]) -> Result<Reply, Refusal> {
             Reply::Array(followers.collect()),
         ]));
     }
-    let (host, port) = status.leader().map_or((String::new(), 0), |leader| (leader.host.clone(), leader.resp_port));
+    let master = topology::master(status);
+    let (host, port) = master.map_or((String::new(), 0), |master| (master.host.clone(), master.resp_port));
     Ok(Reply::Array(vec![
         Reply::bulk("slave"),
         text(host),
