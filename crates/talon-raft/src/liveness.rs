@@ -92,12 +92,14 @@ impl Liveness {
                         let silent_ms = if member.id == leader_id { Some(leader_heard_ms) } else { silent_ms };
                         (silent_ms, of.and_then(|of| of.matched_index))
                     }
-                    // Nobody can say more than the last leader has said.
-                    (_, told) => told.map_or((None, None), |told| {
-                        let of = told.of(member.id);
-                        let since_ms = now_ms.saturating_sub(told.asked_ms);
-                        (of.map(|of| of.silent_ms.saturating_add(since_ms)), of.and_then(|of| of.matched_index))
-                    }),
+                    // Nobody can say more than the last leader has said; if it said nothing, then since it was heard itself.
+                    (_, told) => {
+                        let of = told.and_then(|told| Some((told.of(member.id)?, told.asked_ms)));
+                        let silent_ms = of.map_or(leader_heard_ms, |(of, asked_ms)| {
+                            of.silent_ms.saturating_add(now_ms.saturating_sub(asked_ms))
+                        });
+                        (Some(silent_ms), of.and_then(|(of, _)| of.matched_index))
+                    }
                 };
             }
         }
@@ -198,6 +200,7 @@ mod tests {
         let later = silent(&liveness, following(2, 1_000 + DOWN_AFTER_MS), &[1, 2, 3]);
         assert_eq!(later, (vec![Some(0), Some(7), None], None), "too old to be true");
         liveness.learn(2, 500, Vec::new());
-        assert_eq!(silent(&liveness, at(Leadership::Nobody, 2_000), &[1, 2, 3]).0, [Some(0), None, Some(1_900)]);
+        assert_eq!(silent(&Liveness::default(), at(Leadership::Nobody, 9_000), &[1, 2]).0, [Some(0), Some(7)]);
+        assert_eq!(silent(&liveness, at(Leadership::Nobody, 2_000), &[1, 2, 3]).0, [Some(0), Some(7), Some(1_900)]);
     }
 }
