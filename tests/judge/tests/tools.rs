@@ -30,6 +30,7 @@ fn what_is_not_there_is_told_in_redis_words() {
             "PUBSUB SHARDCHANNELS",
             "PUBSUB SHARDCHANNELS a*",
             "PUBSUB SHARDCHANNELS a b",
+            "PUBSUB CHANNELS a b",
             "PUBSUB SHARDNUMSUB",
             "PUBSUB SHARDNUMSUB a b",
             "LASTSAVE x",

@@ -1,11 +1,10 @@
 //! `MODULE` and `ACL`, as far as tools ask on connecting: there are no modules, and one user, who may do everything.
 
 use bytes::Bytes;
-use talon_core::command::wrong_arity;
 use talon_core::{Flag, Group, Refusal, Reply};
 
 use super::command::categories;
-use super::{help, lossy, text};
+use super::{help, lossy, text, wrong_subcommand_arity};
 use crate::resp::session::{Context, Shared};
 use crate::resp::table::{self, Action, ServerCommand, facts, now};
 
@@ -126,7 +125,7 @@ fn categorised(_: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
     let wanted = match args {
         [_] => return Ok(Reply::Array(CATEGORIES.into_iter().map(Reply::bulk).collect())),
         [_, wanted] => wanted,
-        _ => return Err(wrong_arity("acl|cat")),
+        _ => return Err(wrong_subcommand_arity("ACL", &args[0])),
     };
     let known = CATEGORIES.into_iter().find(|known| wanted.eq_ignore_ascii_case(known.as_bytes()));
     let known = known.ok_or_else(|| Refusal::from_string(format!("ERR Unknown category '{}'", lossy(wanted))))?;

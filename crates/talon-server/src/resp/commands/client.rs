@@ -11,7 +11,7 @@ use talon_core::numbers::parse_integer;
 use talon_core::{Consistency, Flag, Group, Refusal, Reply};
 use tokio::time::Instant;
 
-use super::{help, lossy, text};
+use super::{help, lossy, text, wrong_subcommand_arity};
 use crate::resp::clients::{Client, Unblock};
 use crate::resp::deferred::Deferred;
 use crate::resp::notices::Notice;
@@ -284,8 +284,7 @@ fn unblock(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> 
 
 /// More words than a subcommand takes.
 fn odd(name: &Bytes) -> Refusal {
-    let name = lossy(name);
-    Refusal::from_string(format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try CLIENT HELP."))
+    wrong_subcommand_arity("CLIENT", name)
 }
 
 /// Which connections CLIENT KILL means.

@@ -18,9 +18,9 @@ mod snapshot;
 mod transactions;
 
 use bytes::Bytes;
-use talon_core::Reply;
 use talon_core::command::printed;
 use talon_core::glob::Glob;
+use talon_core::{Refusal, Reply};
 
 use super::table::ServerCommand;
 
@@ -48,6 +48,14 @@ pub(crate) fn families() -> impl Iterator<Item = &'static [ServerCommand]> {
 /// What `… HELP` answers, from the rows themselves.
 fn help(container: &str, rows: &'static [ServerCommand]) -> Reply {
     talon_core::command::help(container, rows.iter().map(|row| &row.facts))
+}
+
+/// Redis's words where a subcommand looks at the number of its words itself.
+fn wrong_subcommand_arity(container: &str, name: &Bytes) -> Refusal {
+    let name = lossy(name);
+    Refusal::from_string(format!(
+        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
+    ))
 }
 
 /// A pattern over the names of commands and settings, which are in lower case.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use talon_core::{Flag, Group, Refusal, Reply};
 
-use super::help;
+use super::{help, wrong_subcommand_arity};
 use crate::resp::pubsub::Kind;
 use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, now};
@@ -42,7 +42,7 @@ static SUBCOMMANDS: &[ServerCommand] = &[
             let pattern = match args {
                 [_] => None,
                 [_, pattern] => Some(talon_core::glob::Glob::new(pattern)),
-                _ => return Err(talon_core::command::wrong_arity("pubsub|channels")),
+                _ => return Err(wrong_subcommand_arity("PUBSUB", &args[0])),
             };
             let names = context.shared.channels.active(pattern.as_ref());
             Ok(Reply::Array(names.into_iter().map(Reply::Bulk).collect()))
@@ -60,7 +60,7 @@ static SUBCOMMANDS: &[ServerCommand] = &[
         facts("pubsub|shardchannels", -2, ASKS, Group::Pubsub, "7.0.0", "Answers shard channels: there are none."),
         |_, args| match args {
             [_] | [_, _] => Ok(Reply::Array(vec![])),
-            _ => Err(talon_core::command::wrong_arity("pubsub|shardchannels")),
+            _ => Err(wrong_subcommand_arity("PUBSUB", &args[0])),
         },
     ),
     now(

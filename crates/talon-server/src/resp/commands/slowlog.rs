@@ -4,7 +4,7 @@ use bytes::Bytes;
 use talon_core::numbers::parse_integer;
 use talon_core::{Flag, Group, Refusal, Reply};
 
-use super::{help, lossy};
+use super::{help, wrong_subcommand_arity};
 use crate::resp::session::Context;
 use crate::resp::table::{Action, ServerCommand, facts, now};
 
@@ -44,11 +44,7 @@ fn get(context: &mut Context<'_>, args: &[Bytes]) -> Result<Reply, Refusal> {
                 count => usize::try_from(count).unwrap_or(usize::MAX),
             }
         }
-        _ => {
-            let name = lossy(&args[0]);
-            let line = format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try SLOWLOG HELP.");
-            return Err(Refusal::from_string(line));
-        }
+        _ => return Err(wrong_subcommand_arity("SLOWLOG", &args[0])),
     };
     Ok(context.shared.slowlog.newest(count))
 }
