@@ -21,8 +21,9 @@ use crate::request;
 use crate::transaction::Transaction;
 
 /// Why a transaction is refused that writes too much, in words like Redis's for one that is not carried out.
-pub const TRANSACTION_TOO_LARGE: Refusal =
-    Refusal::new("EXECABORT Transaction discarded because of: it would write more than 268435456 bytes");
+pub const TRANSACTION_TOO_LARGE: Refusal = Refusal::new(
+    "EXECABORT Transaction discarded because of: it would write, or be answered with, more than 268435456 bytes",
+);
 
 /// What an entry brings to be carried out.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +86,11 @@ pub fn carry_out(
         } else {
             request::execute(transaction, call)?
         };
+        if let Call::One(request) = call
+            && request.command.is_write()
+        {
+            transaction.hold_reply(&reply);
+        }
         if transaction.is_overfull() {
             return Ok(Carried::TooLarge(place));
         }
@@ -223,6 +229,25 @@ mod tests {
         assert_eq!(replies(carried), [Reply::Ok, Reply::Error(TRANSACTION_TOO_LARGE), Reply::bulk("1")]);
         assert_eq!(source.data.keys().collect::<Vec<_>>(), ["before"]);
         assert!(TRANSACTION_TOO_LARGE.line().contains(&TRANSACTION_WRITES_MAX.to_string()));
+    }
+
+    #[test]
+    fn what_writes_answer_counts_too() {
+        let taken = |key: usize| [format!("SETBIT {key} {LAST_BIT} 1"), format!("GETDEL {key}")];
+        let all = |keys: std::ops::Range<usize>| keys.flat_map(taken).collect::<Vec<String>>();
+        let mut source = MemorySource::default();
+        let calls: Vec<Call> = all(0..10).iter().map(|line| one(line)).collect();
+        let carried = try_out(&mut source, &calls, true, None).0;
+        assert_eq!((replies(carried).len(), source.data.len()), (7, 1), "three are answered, and one is stored");
+        let values = TRANSACTION_WRITES_MAX as usize / VALUE_BYTES_MAX;
+        let transaction = |keys| Call::Transaction(all(keys).iter().map(|line| request(line)).collect());
+        let carried = try_out(&mut source, &[transaction(0..values - 2)], true, None).0;
+        let [Reply::Array(all_replies)] = &replies(carried)[..] else { panic!("it is carried out") };
+        assert_eq!(all_replies.len(), 2 * (values - 2));
+        let mut spoilt = MemorySource::default();
+        assert_eq!(try_out(&mut spoilt, &[transaction(0..values + 1)], true, None).0, Carried::TooLarge(0));
+        let mut follower = MemorySource::default();
+        assert_eq!(try_out(&mut follower, &[transaction(0..values + 1)], false, None).0, Carried::TooLarge(0));
     }
 
     #[test]

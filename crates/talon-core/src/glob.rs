@@ -80,21 +80,22 @@ impl Glob {
     ///
     /// One oddity is Redis's: the empty text matches the pattern `*` and the empty one, but not `**`.
     pub fn matches(&self, text: &[u8]) -> bool {
-        self.matches_within(text, usize::MAX).unwrap_or(false)
+        let mut steps_left = usize::MAX;
+        self.matches_within(text, &mut steps_left).unwrap_or(false)
     }
 
-    /// The same where it must not take long: `None` if so many steps do not tell. A step looks at one byte.
-    pub fn matches_within(&self, text: &[u8], steps_max: usize) -> Option<bool> {
+    /// The same where it must not take long: `None` if this many steps do not tell. A step looks at one byte; those that were taken are
+    /// taken off.
+    pub fn matches_within(&self, text: &[u8], steps_left: &mut usize) -> Option<bool> {
         let Some(tokens) = &self.tokens else { return Some(false) };
         if text.is_empty() {
             return Some(tokens.is_empty() || self.everything);
         }
-        let mut steps_left = steps_max;
         let (mut token_place, mut text_place) = (0, 0);
         // Behind the last star: the token, and the byte where that token was tried last.
         let mut retry = None;
         while text_place < text.len() {
-            steps_left = steps_left.checked_sub(1)?;
+            *steps_left = steps_left.checked_sub(1)?;
             match tokens.get(token_place) {
                 Some(Token::Star) => {
                     token_place += 1;

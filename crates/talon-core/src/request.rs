@@ -145,12 +145,15 @@ pub fn execute(transaction: &mut Transaction<'_>, call: &Call) -> Result<Reply, 
             let mut full = None;
             let mut replies = Vec::with_capacity(requests.len());
             for request in requests {
-                // Only what reads can answer more than was sent. What writes is carried out, and its reply may be the last of a value.
+                // What writes is carried out, or makes the whole too large.
                 if let Some(refusal) = full.clone().filter(|_| !request.command.is_write()) {
                     replies.push(Reply::Error(refusal));
                     continue;
                 }
                 let reply = request.execute(transaction)?;
+                if request.command.is_write() {
+                    transaction.hold_reply(&reply);
+                }
                 if transaction.is_overfull() {
                     return Ok(Reply::Error(TRANSACTION_TOO_LARGE));
                 }

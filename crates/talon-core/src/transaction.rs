@@ -21,6 +21,7 @@ use crate::overlay::Overlay;
 use crate::planted::{Bug, is_planted};
 use crate::random::SplitMix64;
 use crate::ranges::KeyRanges;
+use crate::reply::{Reply, size_bytes};
 use crate::value::Record;
 use crate::watch::Touches;
 
@@ -268,7 +269,18 @@ impl<'a> Transaction<'a> {
         self.held.by_call > self.held.by_call_max
     }
 
-    /// How many bytes of keys and values are held that this entry has written.
+    /// What a write answers is held, too, until all of the entry is carried out: `GETEX` and `GETDEL` answer with whole values, and write little.
+    pub fn hold_reply(&mut self, reply: &Reply) {
+        let bytes = match reply {
+            Reply::Bulk(value) => value.len(),
+            Reply::Array(_) => size_bytes(reply),
+            // A constant, or less than the request.
+            _ => return,
+        };
+        self.held.add(bytes as u64);
+    }
+
+    /// How many bytes of keys, values and replies are held that this entry has written.
     pub fn entry_bytes(&self) -> u64 {
         self.held.by_entry
     }

@@ -67,10 +67,15 @@ impl Liveness {
         if let Leadership::Leading { term } = leadership {
             let known = &mut *known;
             known.led_ms = Some(now_ms);
-            let (led, since) = known.leads.get_or_insert_default();
-            if *led != term {
-                (*led, *since) = (term, BTreeMap::new());
+            if known.leads.as_ref().is_none_or(|(led, _)| *led != term) {
+                // Who was silent before is not alive by an election.
+                let since = known
+                    .told
+                    .iter()
+                    .flat_map(|told| told.members.iter().map(|of| (of.id, told.asked_ms.saturating_sub(of.silent_ms))));
+                known.leads = Some((term, since.collect()));
             }
+            let (_, since) = known.leads.get_or_insert_default();
             since.retain(|id, _| status.members.iter().any(|member| member.id == *id));
             for member in &mut status.members {
                 let since_ms = *since.entry(member.id).or_insert(now_ms);

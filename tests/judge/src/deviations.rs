@@ -185,7 +185,7 @@ pub const DEVIATIONS: &[Deviation] = &[
         example: None,
     },
     Deviation {
-        subject: "an `EXEC` that would write more than 268,435,456 bytes, and more than came with it",
+        subject: "an `EXEC` that would write, or be answered with, more than 268,435,456 bytes, and more than came with it",
         redis: "is carried out",
         talon: "`EXECABORT`: it is refused as a whole",
         reason: "every node holds all of it in memory until it is committed; what is written over counts once",
@@ -316,7 +316,7 @@ pub const DEVIATIONS: &[Deviation] = &[
     Deviation {
         subject: "`COMMAND DOCS`",
         redis: "has the `arguments` of each command",
-        talon: "leaves them out",
+        talon: "has no `arguments`",
         reason: "the command table knows names, arity, flags and keys; a second list of arguments would only drift from what the parsers take",
         example: None,
     },

@@ -50,6 +50,9 @@ const REFUSED_MAX: Duration = Duration::from_millis(100);
 /// then, and what is held because nobody leads must not be carried out behind its back, for it will send it again. (One that only says
 /// that it sends nothing more looks the same.)
 const HUNG_UP_MAX: Duration = Duration::from_millis(250);
+/// How much is read ahead while a write is carried out: enough to see that a client has hung up that waits for the answer. Who goes on sending
+/// is kept waiting.
+const READ_AHEAD_BYTES: usize = 64 * 1024;
 /// How long a refused client may take to read why.
 const LINGER_MAX: Duration = Duration::from_secs(1);
 /// How much a refused client may still send.
@@ -380,7 +383,7 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             tokio::pin!(over);
             poll_fn(|context| {
                 if over.as_mut().poll(context).is_ready()
-                    || client.notices.poll_any(context) && client.notices.is_ending()
+                    || client.notices.poll_any(context) && client.notices.has(Notice::Shutdown)
                 {
                     return Poll::Ready(());
                 }
@@ -397,9 +400,11 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
     /// Carries out what comes behind a batch.
     async fn settle(&mut self, deferred: Deferred) -> Result<Settled, End> {
         let (is_mere_wait, writes) = (deferred.is_mere_wait(), deferred.is_write());
-        if is_mere_wait {
+        if is_mere_wait || deferred.is_about_the_leader() {
             // What is waited for on purpose is not slow.
             self.pipeline.culprit.take();
+        }
+        if is_mere_wait {
             self.client.begin_waiting();
         }
         let consistency = self.effective_consistency();
@@ -419,10 +424,14 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
         tokio::pin!(work);
         let mut patience_ends: Option<Pin<Box<Sleep>>> = None;
         loop {
-            if self.ended && patience == Patience::Short && patience_ends.is_none() {
-                patience_ends = Some(Box::pin(sleep(HUNG_UP_MAX)));
+            match patience {
+                Patience::None if self.ended => return Err(End::Done),
+                Patience::Short if self.ended && patience_ends.is_none() => {
+                    patience_ends = Some(Box::pin(sleep(HUNG_UP_MAX)));
+                }
+                Patience::Whole | Patience::Short | Patience::None => {}
             }
-            let may_read = self.may_read();
+            let may_read = self.may_read() && (patience != Patience::Short || self.input.len() < READ_AHEAD_BYTES);
             let Connection { stream, input, client, .. } = &mut *self;
             let meanwhile = poll_fn(|context| {
                 if let Poll::Ready(done) = work.as_mut().poll(context) {
@@ -443,7 +452,6 @@ impl<D: Database + Administer, S: AsyncRead + AsyncWrite + Unpin> Connection<D, 
             });
             match meanwhile.await? {
                 Meanwhile::Done(done) => return Ok(done),
-                Meanwhile::Read(0) if patience == Patience::None => return Err(End::Done),
                 Meanwhile::Read(count) => self.has_read(count),
             }
         }

@@ -104,6 +104,11 @@ impl Deferred {
         matches!(self, Deferred::Wait(_) | Deferred::WaitIndex(_))
     }
 
+    /// Whether it waits for the leader's word, or for an election.
+    pub fn is_about_the_leader(&self) -> bool {
+        matches!(self, Deferred::Confirmed(..) | Deferred::Led(..))
+    }
+
     /// Whether it keeps its place among the calls around it: refused behind one that was, and those behind it with it.
     pub fn is_ordered(&self) -> bool {
         matches!(self, Deferred::Watch(_) | Deferred::Exec { .. })

@@ -173,7 +173,7 @@ impl Pipeline {
 
     /// A command was taken: unless it is carried out behind the batch, it may be what the batch is slow by.
     pub fn place_culprit(&mut self) {
-        if self.deferred.is_none() {
+        if self.deferred.is_none() && !self.culprit_apart.is_empty() {
             self.culprit.join(std::mem::take(&mut self.culprit_apart));
         }
     }

@@ -1,6 +1,7 @@
 //! Who has subscribed to what, and the delivery of messages. A message goes into the outbox of each subscriber; one whose
 //! outbox is full does not read and is cut off.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,8 +16,8 @@ use super::notices::Notice;
 use super::outbox::Message;
 use super::session::Shared;
 
-/// The longest name of a channel, and the longest pattern, in bytes.
-const NAME_BYTES_MAX: usize = 64 * 1024;
+/// The longest name of a channel, and the longest pattern, in bytes. Whoever publishes waits for names to be matched with patterns.
+const NAME_BYTES_MAX: usize = 4 * 1024;
 /// How many bytes all names of one client take at most.
 const NAMES_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -24,6 +25,18 @@ const NAMES_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// take about one a byte. One that takes more would hold up whoever publishes, and whoever applies what is published.
 const MATCH_STEPS_MAX: usize = 4096;
 const MATCH_STEPS_PER_BYTE: usize = 4;
+/// Fewer steps than this are not charged to anybody.
+const STEPS_FREE: usize = 256;
+/// How many steps all patterns of one client may take with one message.
+const CLIENT_STEPS_MAX: usize = 1 << 20;
+
+/// Why a message cannot be published.
+pub(crate) const CHANNEL_TOO_LONG: Refusal = Refusal::new("ERR the name of a channel is too long");
+
+/// Whether this is too long for the name of a channel.
+pub(crate) fn is_too_long(channel: &[u8]) -> bool {
+    channel.len() > NAME_BYTES_MAX
+}
 
 /// What is subscribed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +73,7 @@ impl NotTaken {
             NotTaken::TooMany => Refusal::from_string(format!(
                 "ERR a client may have {subscriptions_max} subscriptions (subscriptions_max)"
             )),
-            NotTaken::TooLong => Refusal::new("ERR the name of a channel is too long"),
+            NotTaken::TooLong => CHANNEL_TOO_LONG,
         }
     }
 }
@@ -112,7 +125,7 @@ impl Channels {
         client: &Arc<Client>,
         subscriptions_max: usize,
     ) -> Result<Counts, NotTaken> {
-        if name.len() > NAME_BYTES_MAX {
+        if is_too_long(name) {
             return Err(NotTaken::TooLong);
         }
         let mut all = self.lock();
@@ -165,11 +178,14 @@ impl Channels {
 
     /// Sends a message to all who have subscribed to the channel.
     pub fn publish(&self, channel: &Bytes, message: &Bytes, bytes_max: usize, metrics: &Metrics) {
+        if is_too_long(channel) {
+            return;
+        }
         let all = self.lock();
         // Copies: slices would keep the whole blocks they came from for as long as somebody does not read.
-        let text = |text: &Bytes| Reply::Bulk(Bytes::copy_from_slice(text));
+        let copies = LazyCell::new(|| [channel, message].map(|text| Reply::Bulk(Bytes::copy_from_slice(text))));
         let deliver = |subscribers: &Subscribers, message: Reply| {
-            for client in subscribers.values() {
+            for client in subscribers.values().filter(|client| is_there(client)) {
                 if client.outbox.push(Message::Reply(message.clone()), bytes_max) {
                     client.notices.raise(Notice::Push);
                 } else {
@@ -178,18 +194,30 @@ impl Channels {
             }
         };
         if let Some(subscribers) = all.channels.get(channel) {
-            deliver(subscribers, Reply::Push(vec![Reply::bulk("message"), text(channel), text(message)]));
+            let [channel, message] = &*copies;
+            deliver(subscribers, Reply::Push(vec![Reply::bulk("message"), channel.clone(), message.clone()]));
         }
+        // What the patterns of each client have taken.
+        let mut charges: HashMap<u64, usize> = HashMap::new();
         for (pattern, (glob, subscribers)) in &all.patterns {
-            match fits(glob, channel) {
-                Some(true) => {
-                    let words = vec![Reply::bulk("pmessage"), text(pattern), text(channel), text(message)];
-                    deliver(subscribers, Reply::Push(words));
+            if !subscribers.values().any(is_there) {
+                continue;
+            }
+            let (fits, steps) = fits(glob, channel);
+            if steps > STEPS_FREE {
+                for client in subscribers.values() {
+                    let charge = charges.entry(client.id).or_default();
+                    *charge += steps;
+                    if fits.is_none() || *charge > CLIENT_STEPS_MAX {
+                        cut_off(client, metrics, "a subscriber's patterns take too long to match; cutting it off");
+                    }
                 }
-                Some(false) => {}
-                None => subscribers.values().for_each(|client| {
-                    cut_off(client, metrics, "a subscriber's pattern takes too long to match; cutting it off");
-                }),
+            }
+            if fits == Some(true) {
+                let [channel, message] = &*copies;
+                let pattern = Reply::Bulk(Bytes::copy_from_slice(pattern));
+                let words = vec![Reply::bulk("pmessage"), pattern, channel.clone(), message.clone()];
+                deliver(subscribers, Reply::Push(words));
             }
         }
     }
@@ -197,16 +225,18 @@ impl Channels {
     /// How many a message to this channel would reach.
     pub fn receivers(&self, channel: &[u8]) -> usize {
         let all = self.lock();
-        let by_pattern = all.patterns.values().filter(|(glob, _)| fits(glob, channel) == Some(true));
-        by_pattern.map(|(_, subscribers)| subscribers.len()).sum::<usize>()
+        let matching = |(glob, subscribers): &&(Glob, Subscribers)| {
+            subscribers.values().any(is_there) && fits(glob, channel).0 == Some(true)
+        };
+        all.patterns.values().filter(matching).map(|(_, subscribers)| subscribers.len()).sum::<usize>()
             + all.channels.get(channel).map_or(0, Subscribers::len)
     }
 
     /// The channels somebody has subscribed to by name, in order.
     pub fn active(&self, pattern: Option<&Glob>) -> Vec<Bytes> {
-        let all = self.lock();
-        let fits = |name: &&Bytes| pattern.is_none_or(|pattern| pattern.matches(name));
-        let mut names: Vec<Bytes> = all.channels.keys().filter(fits).cloned().collect();
+        // Nobody waits while they are matched.
+        let mut names: Vec<Bytes> = self.lock().channels.keys().cloned().collect();
+        names.retain(|name| pattern.is_none_or(|pattern| fits(pattern, name).0 == Some(true)));
         names.sort();
         names
     }
@@ -223,9 +253,17 @@ impl Channels {
     }
 }
 
-/// Whether a channel's name fits a pattern; `None` = that takes too long to tell.
-fn fits(pattern: &Glob, channel: &[u8]) -> Option<bool> {
-    pattern.matches_within(channel, MATCH_STEPS_MAX + MATCH_STEPS_PER_BYTE * channel.len())
+/// Whether a channel's name fits a pattern (`None` = that takes too long to tell), and how many steps that took.
+fn fits(pattern: &Glob, channel: &[u8]) -> (Option<bool>, usize) {
+    let steps_max = MATCH_STEPS_MAX + MATCH_STEPS_PER_BYTE * channel.len();
+    let mut steps_left = steps_max;
+    let fits = pattern.matches_within(channel, &mut steps_left);
+    (fits, steps_max - steps_left)
+}
+
+/// Whether it is sent messages still.
+fn is_there(client: &Arc<Client>) -> bool {
+    !client.notices.has(Notice::Kill)
 }
 
 fn cut_off(client: &Client, metrics: &Metrics, why: &'static str) {
@@ -314,13 +352,29 @@ mod tests {
     async fn a_pattern_that_takes_too_long_costs_its_subscriber_the_connection() {
         let (clients, channels, metrics) = (Clients::new(), Channels::default(), Metrics::default());
         let (hostile, honest) = (client(&clients), client(&clients));
-        let (pattern, channel) = (["*", &"a".repeat(30_000), "b*c"].concat(), "a".repeat(60_000));
+        let (pattern, channel) = (["*", &"a".repeat(2_000), "b*c"].concat(), "a".repeat(4_000));
         channels.subscribe(Kind::Pattern, &Bytes::from(pattern), &hostile, 10).expect("taken");
         channels.subscribe(Kind::Pattern, &text("*a*a?a[a-c]*"), &honest, 10).expect("taken");
         assert_eq!(channels.receivers(channel.as_bytes()), 1);
         channels.publish(&Bytes::from(channel), &text("hello"), 1 << 20, &metrics);
         assert!(hostile.notices.has(Notice::Kill) && !honest.notices.has(Notice::Kill));
         assert_eq!((hostile.outbox.take(usize::MAX).len(), honest.outbox.take(usize::MAX).len()), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn so_do_very_many_that_take_long_together() {
+        let (clients, channels, metrics) = (Clients::new(), Channels::default(), Metrics::default());
+        let (hostile, honest) = (client(&clients), client(&clients));
+        let channel = Bytes::from("a".repeat(4_000));
+        for number in 0..200 {
+            let pattern = |text: &str| Bytes::from(format!("{text}{number}"));
+            channels.subscribe(Kind::Pattern, &pattern("*aab"), &hostile, 1_000).expect("taken");
+            channels.subscribe(Kind::Pattern, &pattern("news.*"), &honest, 1_000).expect("taken");
+        }
+        channels.publish(&channel, &text("hello"), 1 << 20, &metrics);
+        assert!(hostile.notices.has(Notice::Kill) && !honest.notices.has(Notice::Kill));
+        channels.publish(&Bytes::from("a".repeat(NAME_BYTES_MAX + 1)), &text("hello"), 1 << 20, &metrics);
+        assert!(channels.active(Some(&Glob::new(b"*"))).is_empty());
     }
 
     #[tokio::test]

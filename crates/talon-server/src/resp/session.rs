@@ -28,7 +28,7 @@ use super::monitors::Monitors;
 use super::outbox::text_bytes;
 use super::pause::Pause;
 use super::pipeline::{After, Part, Pipeline};
-use super::pubsub::{Channels, Counts, Kind};
+use super::pubsub::{self, Channels, Counts, Kind};
 use super::rates::Rates;
 use super::settings::RespSettings;
 use super::shown::Shown;
@@ -673,6 +673,7 @@ fn prepare(entry: &Entry, request: &mut Request, shared: &Shared) -> Result<Afte
             Ok(After::Scan)
         }
         Treatment::Publish if events::is_reserved(first) => Err(events::RESERVED),
+        Treatment::Publish if pubsub::is_too_long(first) => Err(pubsub::CHANNEL_TOO_LONG),
         Treatment::Publish => Ok(After::Publish(first.clone())),
     }
 }

@@ -139,6 +139,10 @@ impl Culprit {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub fn take(&mut self) -> Option<Shown> {
         self.0.take().map(|(_, shown)| shown)
     }

@@ -25,6 +25,9 @@ fn patterns_that_could_be_tried_in_endless_ways_are_quick() {
     let classes = "[a-z]*".repeat(5_000) + "b";
     let questions = "*?".repeat(20_000) + "b";
     let late = "*".to_owned() + &"a".repeat(30_000) + "b";
+    let mut listener = victim.connect();
+    let channels: Vec<String> = (0..64).map(|number| format!("{}{number}", "a".repeat(4_000))).collect();
+    listener.call(&[vec!["SUBSCRIBE".to_owned()], channels].concat()).expect("answered");
     for pattern in [&stars, &classes, &questions, &late, &"*a*a*a*a*a*a*a*a*a*a*a*b".to_owned()] {
         let begun = Instant::now();
         assert_eq!(call(&mut client, &["KEYS", pattern]), Value::Array(vec![]), "{}", &pattern[..20]);
@@ -40,16 +43,26 @@ fn patterns_that_could_be_tried_in_endless_ways_are_quick() {
 #[test]
 fn a_subscription_to_a_bad_pattern_does_not_slow_publishers() {
     let victim = Victim::start();
-    let mut listener = victim.connect();
-    let pattern = "a*".repeat(30_000) + "b";
-    listener.call(&["PSUBSCRIBE", &pattern]).expect("answered");
+    let mut honest = victim.connect();
+    honest.call(&["PSUBSCRIBE", "aaa*"]).expect("answered");
+    let mut hostile: Vec<_> = (0..3).map(|_| victim.connect()).collect();
+    let middle = "*".to_owned() + &"a".repeat(2_000) + "b*";
+    for (client, pattern) in hostile.iter_mut().zip(["a*".repeat(2_000) + "b", middle, "*?".repeat(2_000) + "b"]) {
+        client.call(&["PSUBSCRIBE", &pattern]).expect("answered");
+    }
+    let mut many = vec!["PSUBSCRIBE".to_owned()];
+    many.extend((0..1_000).map(|number| format!("*aab{number}")));
     let mut client = victim.connect();
-    let channel = "a".repeat(60_000);
+    hostile[0].call(&many).expect("answered");
+    let channel = "a".repeat(4_000);
     let begun = Instant::now();
     for _ in 0..20 {
-        // Whether clients may publish is the node's business; it answers at once.
-        client.call(&["PUBLISH", &channel, "x"]).expect("answered");
+        assert!(matches!(call(&mut client, &["PUBLISH", &channel, "x"]), Value::Integer(_)));
+        let message = honest.receive_bytes().expect("a message");
+        assert!(message.windows(8).any(|window| window == b"pmessage"));
     }
+    let too_long = "a".repeat(4_097);
+    assert!(matches!(call(&mut client, &["PUBLISH", &too_long, "x"]), Value::Error(_)));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     victim.is_well("a pattern of a subscriber");
 }
