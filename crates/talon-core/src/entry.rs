@@ -89,7 +89,7 @@ pub fn carry_out(
         if let Call::One(request) = call
             && request.command.is_write()
         {
-            transaction.hold_reply(&reply);
+            transaction.held.add_reply(&reply);
         }
         if transaction.is_overfull() {
             return Ok(Carried::TooLarge(place));

@@ -3,6 +3,7 @@
 //! What is written over is held no more, so a value that grows in many steps counts once. What a call and an entry count for is the same
 //! however entries are lumped together: only what they wrote themselves.
 
+use crate::reply::{Reply, size_bytes};
 use crate::value::Record;
 
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,16 @@ impl Held {
         self.by_call = (self.by_call + after).saturating_sub(gone(self.call));
         self.by_entry = (self.by_entry + after).saturating_sub(gone(self.entry_begin));
         self.all = (self.all + after).saturating_sub(before);
+    }
+
+    /// What a write answers is held, too, until all of the entry is carried out: `GETEX` and `GETDEL` answer with whole values, and write little.
+    pub fn add_reply(&mut self, reply: &Reply) {
+        match reply {
+            Reply::Bulk(value) => self.add(value.len() as u64),
+            Reply::Array(_) => self.add(size_bytes(reply) as u64),
+            // A constant, or less than the request.
+            _ => {}
+        }
     }
 
     /// This call has written something new.

@@ -152,7 +152,7 @@ pub fn execute(transaction: &mut Transaction<'_>, call: &Call) -> Result<Reply, 
                 }
                 let reply = request.execute(transaction)?;
                 if request.command.is_write() {
-                    transaction.hold_reply(&reply);
+                    transaction.held.add_reply(&reply);
                 }
                 if transaction.is_overfull() {
                     return Ok(Reply::Error(TRANSACTION_TOO_LARGE));

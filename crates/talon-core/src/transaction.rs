@@ -21,7 +21,6 @@ use crate::overlay::Overlay;
 use crate::planted::{Bug, is_planted};
 use crate::random::SplitMix64;
 use crate::ranges::KeyRanges;
-use crate::reply::{Reply, size_bytes};
 use crate::value::Record;
 use crate::watch::Touches;
 
@@ -150,7 +149,7 @@ pub struct Transaction<'a> {
     published: Vec<(Bytes, Bytes)>,
     /// What was touched, if somebody wants to know.
     touches: Option<Touches>,
-    held: Held,
+    pub(crate) held: Held,
     /// How many records went because they had ended.
     expired_keys: u64,
     position: u64,
@@ -267,17 +266,6 @@ impl<'a> Transaction<'a> {
     /// Whether the call has written more than it may. Then there is no way on with this transaction, for nothing is ever undone.
     pub fn is_overfull(&self) -> bool {
         self.held.by_call > self.held.by_call_max
-    }
-
-    /// What a write answers is held, too, until all of the entry is carried out: `GETEX` and `GETDEL` answer with whole values, and write little.
-    pub fn hold_reply(&mut self, reply: &Reply) {
-        let bytes = match reply {
-            Reply::Bulk(value) => value.len(),
-            Reply::Array(_) => size_bytes(reply),
-            // A constant, or less than the request.
-            _ => return,
-        };
-        self.held.add(bytes as u64);
     }
 
     /// How many bytes of keys, values and replies are held that this entry has written.

@@ -183,6 +183,13 @@ fn a_transaction_that_reads_without_end_takes_bounded_room() {
     }
     let answer = client.receive_bytes().expect("answered");
     assert!(answer.starts_with(b"*2001\r\n+OK\r\n$4194304\r\n"), "{:?}", &answer[..60]);
+    // What counts as a write may read as well.
+    call(&mut client, &["MULTI"]);
+    client.send_bytes(&command(&[b"GETEX", b"large"]).repeat(500)).expect("sent");
+    for _ in 0..500 {
+        client.receive_bytes().expect("queued");
+    }
+    assert!(matches!(call(&mut client, &["EXEC"]), Value::Error(line) if line.starts_with("EXECABORT")));
     victim.is_well("a transaction that reads without end");
     let grown = victim.resident_bytes().saturating_sub(before);
     assert!(grown < 1500 * MEGABYTE, "{grown} bytes more");
