@@ -3,7 +3,7 @@
 //!
 //! A plain Redis client would read old states from whichever node it happens to be connected to. This one asks `ROLE` on each new
 //! connection, as Sentinel clients do, and a connection that met the leader once is given nothing but linearizable reads. Where nodes forward,
-//! it may take any node for the leader ([`door`]).
+//! it may take any node for the leader (`door.rs`).
 
 mod connection;
 mod door;
