@@ -40,6 +40,8 @@ const ANSWER_MS_MAX: u64 = 20_000;
 const DEPOSED_MAX: Duration = Duration::from_millis(2_000);
 /// How long an answer waits for this node's state to come to where the leader carried out the calls, ms. After that, reads wait for it.
 const REACH_MS_MAX: u64 = 1_000;
+/// For no longer than this, a leader is waited for to be heard again before it is sent the next call, ms.
+const SUSPECT_MS_MAX: u64 = 1_000;
 /// How long to wait before looking again who leads.
 pub(crate) const RETRY: Duration = Duration::from_millis(10);
 
@@ -51,13 +53,15 @@ pub(crate) struct Forwarder {
     permits: Arc<Semaphore>,
     /// What clients of this node have written by way of the leader is in the state from this log index on: their reads wait for it.
     floor: AtomicU64,
+    /// When the way to the leader broke under a call, monotonic ms; 0 = never. Until the leader is heard again, nothing more is sent.
+    broken_ms: AtomicU64,
 }
 
 impl Forwarder {
     /// With nothing under way.
     pub fn new(network: Network) -> Forwarder {
         let permits = Arc::new(Semaphore::new(UNDER_WAY_BYTES_MAX / PERMIT_BYTES));
-        Forwarder { network, handles: Arc::default(), permits, floor: AtomicU64::new(0) }
+        Forwarder { network, handles: Arc::default(), permits, floor: AtomicU64::new(0), broken_ms: AtomicU64::new(0) }
     }
 
     /// The log index that this node's state has to have come to before plain reads are answered here.
@@ -202,7 +206,14 @@ async fn ask(
     deadline_ms: u64,
 ) -> Result<Answered, Unanswered> {
     let leader = other_leader(inner).ok_or(Unanswered::NotCarriedOut)?;
-    let wait_ms = deadline_ms.saturating_sub(inner.time.monotonic_ms());
+    let now_ms = inner.time.monotonic_ms();
+    // A process that ends still takes connections for a moment, and what is sent on those would be in doubt, too.
+    let heard_ms = now_ms.saturating_sub(inner.watch_over.heard.age_ms(now_ms));
+    let broken_ms = inner.forwarder.broken_ms.load(Ordering::Acquire);
+    if broken_ms != 0 && heard_ms <= broken_ms && now_ms < broken_ms + SUSPECT_MS_MAX {
+        return Err(Unanswered::NotCarriedOut);
+    }
+    let wait_ms = deadline_ms.saturating_sub(now_ms);
     let request = v1::ForwardRequest {
         calls: Proposal::encode_calls(0, 0, calls.iter()),
         linearizable: consistency == Consistency::Linearizable,
@@ -210,8 +221,11 @@ async fn ask(
     };
     let address = NodeAddress::from(&leader);
     let asking = inner.forwarder.network.forward(leader.id, &address, request, answer_time_max(wait_ms));
-    let reply = answered(inner, leader.id, asking).await?;
-    read(leader.id, &reply)
+    let reply = answered(inner, leader.id, asking).await;
+    if matches!(reply, Err(Unanswered::InDoubt)) {
+        inner.forwarder.broken_ms.store(inner.time.monotonic_ms(), Ordering::Release);
+    }
+    read(leader.id, &reply?)
 }
 
 /// Who leads, if it is another node.
